@@ -1,0 +1,215 @@
+"""The words of wakeline as frozen values: fleet, stage, machine, step, service, order, outcome.
+
+An order is data: everything that one machine must do for one release. A rollout hands it to a machine that is awake;
+a machine that wakes finds the same order on the ledger. Times are in seconds. A change is a new value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+ORDER_VERSION = 1
+
+
+class Presence(str, enum.Enum):
+    """Whether a machine is expected to answer."""
+
+    ALWAYS = "always"
+    ON_DEMAND = "on-demand"
+
+
+class Outcome(str, enum.Enum):
+    """How one release ended on one machine."""
+
+    OK = "ok"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    ASLEEP = "asleep"
+    UNKNOWN = "unknown"
+    WITHHELD = "withheld"
+    SUPERSEDED = "superseded"
+
+    @property
+    def passed(self) -> bool:
+        """True where the machine runs the release."""
+        return self in (Outcome.OK, Outcome.UNCHANGED)
+
+
+class Layout(str, enum.Enum):
+    """Where a release lives: in a folder of its own, or in the checkout that was adopted."""
+
+    RELEASES = "releases"
+    IN_PLACE = "in-place"
+
+
+@dataclasses.dataclass(frozen=True)
+class Health:
+    """What must be true of a service before its release is confirmed. One of `http` and `run` is set.
+
+    `contains` is looked for in the body, so that an old release that still answers 200 is not taken for the new one.
+    """
+
+    http: str = ""
+    run: str = ""
+    contains: str = ""
+    within_s: float = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """Something that must be restarted to run a release: a systemd unit, or a command of the user's."""
+
+    name: str
+    unit: str = ""
+    restart: str = ""
+    stop: str = ""
+    reload: bool = False
+    roles: tuple[str, ...] = ()
+    health: Health | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One command on one machine. A once-step runs once in the whole fleet and has a `verify`.
+
+    `verify` exits 0 when the database has what this release needs, 10 when it lacks it; anything else cannot tell.
+    """
+
+    name: str
+    run: str
+    once: bool = False
+    verify: str = ""
+    backup: str = ""
+    breaks_older: bool = False
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    timeout_s: float = 1800.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Repository:
+    """A further repository that is laid into the release at `path`, pinned to a commit when the release is made."""
+
+    path: str
+    git: str
+    branch: str = "main"
+    commit: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """One box. `max_behind_s` is how long an on-demand machine may be behind before that is an error."""
+
+    name: str
+    address: str
+    presence: Presence = Presence.ALWAYS
+    roles: tuple[str, ...] = ()
+    max_behind_s: float = 14 * 86400.0
+    renamed_from: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Machines that go together. A stage that gates must pass before a later stage may start."""
+
+    name: str
+    machines: tuple[Machine, ...]
+    gates: bool = True
+    goes_on: bool = False
+    at_once: int = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Fleet:
+    """All machines of one app in one environment, in the order of their stages."""
+
+    app: str
+    environment: str
+    stages: tuple[Stage, ...]
+    lead: str
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """Every machine, in the order in which the stages go."""
+        return tuple(machine for stage in self.stages for machine in stage.machines)
+
+    def stage_of(self, machine: str) -> Stage | None:
+        """The stage that a machine belongs to, or None for a machine that is not in the fleet."""
+        for stage in self.stages:
+            if any(each.name == machine for each in stage.machines):
+                return stage
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Everything that one machine must do for one release. `barrier` is the lowest release it may go back to."""
+
+    app: str
+    environment: str
+    machine: str
+    stage: str
+    release: int
+    commit: str
+    git: str
+    branch: str
+    path: str
+    lead: bool = False
+    rollback: bool = False
+    layout: Layout = Layout.RELEASES
+    shared: tuple[str, ...] = ()
+    keep: int = 5
+    roles: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    services: tuple[Service, ...] = ()
+    repositories: tuple[Repository, ...] = ()
+    env_file: str = ""
+    search_path: tuple[str, ...] = ()
+    barrier: int = 0
+    boot_limit_s: float = 120.0
+    version: int = ORDER_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """The order as plain JSON data; `order_from_json` reads it back as an equal value."""
+        return dict(dataclasses.asdict(self))
+
+
+class BadOrder(ValueError):
+    """An order that this agent cannot read: of a newer version, or not an order."""
+
+
+def order_from_json(data: Mapping[str, Any]) -> Order:
+    """Read an order. Raises BadOrder with what was found; never guesses at a newer version."""
+    if not isinstance(data, Mapping):
+        raise BadOrder(f"an order is an object, found {type(data).__name__}")
+    version = data.get("version")
+    if version != ORDER_VERSION:
+        raise BadOrder(f"order of version {version!r}; this agent reads version {ORDER_VERSION}")
+    try:
+        return _order(dict(data))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadOrder(f"not a readable order: {error}") from error
+
+
+def _order(fields: dict[str, Any]) -> Order:
+    fields["layout"] = Layout(fields.get("layout", "releases"))
+    fields["steps"] = tuple(Step(**_tuples(step)) for step in fields.get("steps", ()))
+    fields["services"] = tuple(_service(service) for service in fields.get("services", ()))
+    fields["repositories"] = tuple(Repository(**each) for each in fields.get("repositories", ()))
+    fields["release"] = int(fields["release"])
+    return Order(**_tuples(fields))
+
+
+def _service(data: Mapping[str, Any]) -> Service:
+    fields = _tuples(data)
+    if fields.get("health"):
+        fields["health"] = Health(**fields["health"])
+    return Service(**fields)
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
