@@ -1,0 +1,422 @@
+"""One walk of a release through the stages. Events go in, the next rollout and what to do about it come out.
+
+The laws that this file holds; anything that changes what happens next is in it:
+
+1. Order. No machine of a later stage starts before every gating stage ahead of it has passed: every `always` machine
+   ok or unchanged, and no machine of it failed or unknown. Asleep does not count.
+2. A failed stage stops what is behind it: later machines are withheld and approvals do not move. A stage that does not
+   gate may say that the rollout goes on.
+3. Asleep is not failed, and failed is never asleep: only the knock says asleep, and never for an `always` machine, for
+   one that was never reached since it was set up, or for one whose own word is newer than the knock.
+4. A once-step is started only when its claim is on record, by the lead, one at a time.
+
+The rollout says what to do; the driver does it. A record comes before the act that it allows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Any, Union
+
+from wakeline.core.model import Outcome
+from wakeline.core.records import Draft
+from wakeline.core.state import StagePlan
+
+# --- what comes in ---------------------------------------------------------------------------------------------------
+
+
+class Answer(str, enum.Enum):
+    """What a knock found."""
+
+    AWAKE = "awake"
+    ASLEEP = "asleep"
+    REFUSED = "refused"
+
+
+@dataclasses.dataclass(frozen=True)
+class Knocked:
+    """A knock was answered, or not. `cause` is the first cause in words, with the phase that it came from."""
+
+    machine: str
+    answer: Answer
+    cause: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedIn:
+    """A machine that was asleep at the knock has since spoken for itself: it is awake after all."""
+
+    machine: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """The agent's own last word, or the driver's `unknown` when the contact was lost before it."""
+
+    machine: str
+    outcome: Outcome
+    cause: str = ""
+    was: int = 0
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class OnceWanted:
+    """The lead's database lacks a once-step. `claim` is the random id that a claim would have."""
+
+    machine: str
+    step: str
+    claim: str
+
+
+@dataclasses.dataclass(frozen=True)
+class OnceVerified:
+    """The lead's database has a once-step already: nothing is claimed, and that is put on record."""
+
+    machine: str
+    step: str
+    breaks_older: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class OnceEnded:
+    """The claimed command has ended and `verify` has spoken."""
+
+    machine: str
+    step: str
+    claim: str
+    passed: bool
+    cause: str = ""
+    breaks_older: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class StopAsked:
+    """Somebody pressed Ctrl-C, or the lease is lost."""
+
+    why: str
+
+
+Event = Union[Knocked, CheckedIn, Finished, OnceWanted, OnceVerified, OnceEnded, StopAsked]
+
+# --- what goes out ---------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Knock:
+    """See whether a machine is there."""
+
+    machine: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Send:
+    """Hand a machine its order."""
+
+    machine: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Write:
+    """Put this on record before anything that follows it in the list. The driver adds the fencing number."""
+
+    draft: Draft
+
+
+@dataclasses.dataclass(frozen=True)
+class GiveClaim:
+    """The claim is on record: the lead may start the once-step."""
+
+    machine: str
+    step: str
+    claim: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Stop:
+    """Tell a machine to stop: before the switch it stops, after it, it confirms or switches back."""
+
+    machine: str
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+    """The rollout is over."""
+
+    outcome: str
+
+
+Command = Union[Knock, Send, Write, GiveClaim, Stop, End]
+
+# --- the rollout -----------------------------------------------------------------------------------------------------
+
+WAITING = "waiting"
+RUNNING = "running"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """Where a rollout stands. `results` has a machine as soon as its outcome is known."""
+
+    release: int
+    stages: tuple[StagePlan, ...]
+    lead: str
+    at_once: Mapping[str, int]
+    reached_before: frozenset[str]
+    approved: frozenset[str] = frozenset()
+    pre_approved: bool = False
+    only_stage: str = ""
+    knocks: Mapping[str, Knocked] = dataclasses.field(default_factory=dict)
+    running: frozenset[str] = frozenset()
+    results: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
+    open_claim: str = ""
+    stopping: str = ""
+    ended: str = ""
+
+    @property
+    def walked(self) -> tuple[StagePlan, ...]:
+        """The stages that this rollout walks: all, or the one that was asked for."""
+        return tuple(stage for stage in self.stages if self.only_stage in ("", stage.name))
+
+
+class ImpossibleEvent(ValueError):
+    """An event that cannot happen in this state: a bug of ours, with machine and state named."""
+
+
+def passed(stage: StagePlan, results: Mapping[str, Outcome]) -> bool:
+    """Law 1: every always machine ok or unchanged, none failed or unknown; asleep does not count."""
+    outcomes = [results.get(name) for name in stage.machines]
+    if any(outcome in (Outcome.FAILED, Outcome.UNKNOWN, Outcome.WITHHELD) for outcome in outcomes):
+        return False
+    return all(_is_passed(results.get(name)) for name in stage.always) and None not in outcomes
+
+
+def begin(rollout: Rollout) -> tuple[Rollout, list[Command]]:
+    """Knock on every machine of the stages that are walked, all at once."""
+    names = [name for stage in rollout.walked for name in stage.machines]
+    return rollout, [Knock(name) for name in names]
+
+
+def advance(rollout: Rollout, event: Event) -> tuple[Rollout, list[Command]]:
+    """Take one event. Raises ImpossibleEvent for one that names a machine outside this release."""
+    machine = getattr(event, "machine", "")
+    if machine and all(machine not in stage.machines for stage in rollout.stages):
+        raise ImpossibleEvent(f"{type(event).__name__} from {machine}, which release {rollout.release} does not have")
+    if rollout.ended:
+        return rollout, []  # late: the rollout has said how it ended, and the machine's check-in will say the rest
+    rollout, commands = _HANDLERS[type(event)](rollout, event)
+    rollout, more = _go_on(rollout)
+    return rollout, commands + more
+
+
+def _knocked(rollout: Rollout, event: Knocked) -> tuple[Rollout, list[Command]]:
+    if event.machine in rollout.results or event.machine in rollout.running:
+        return rollout, []  # late or repeated: it was counted already
+    return dataclasses.replace(rollout, knocks={**rollout.knocks, event.machine: event}), []
+
+
+def _checked_in(rollout: Rollout, event: CheckedIn) -> tuple[Rollout, list[Command]]:
+    knock = rollout.knocks.get(event.machine)
+    if event.machine in rollout.results or knock is None or knock.answer is not Answer.ASLEEP:
+        return rollout, []
+    knocks = {name: each for name, each in rollout.knocks.items() if name != event.machine}
+    return dataclasses.replace(rollout, knocks=knocks), [Knock(event.machine)]
+
+
+def _finished(rollout: Rollout, event: Finished) -> tuple[Rollout, list[Command]]:
+    if event.machine not in rollout.running:
+        return rollout, []  # doubled, or of an earlier rollout
+    rollout = dataclasses.replace(rollout, running=rollout.running - {event.machine})
+    return _settle(rollout, event)
+
+
+def _once_wanted(rollout: Rollout, event: OnceWanted) -> tuple[Rollout, list[Command]]:
+    if event.machine != rollout.lead:
+        return rollout, [Stop(event.machine, f"{event.step} is for the lead, {rollout.lead}, alone")]
+    if rollout.stopping or rollout.open_claim:
+        return rollout, [Stop(event.machine, rollout.stopping or "another once-step is open")]
+    body = {"claim": event.claim, "release": rollout.release, "step": event.step, "machine": event.machine}
+    rollout = dataclasses.replace(rollout, open_claim=event.claim)
+    return rollout, [Write(Draft("claimed", body)), GiveClaim(event.machine, event.step, event.claim)]
+
+
+def _once_verified(rollout: Rollout, event: OnceVerified) -> tuple[Rollout, list[Command]]:
+    if event.machine != rollout.lead:
+        return rollout, []  # a follower's check writes no receipt
+    body = {"release": rollout.release, "step": event.step, "how": "verified", "breaks_older": event.breaks_older}
+    return rollout, [Write(Draft("receipt", body))]
+
+
+def _once_ended(rollout: Rollout, event: OnceEnded) -> tuple[Rollout, list[Command]]:
+    if event.claim != rollout.open_claim:
+        return rollout, []
+    rollout = dataclasses.replace(rollout, open_claim="")
+    body: dict[str, Any] = {"claim": event.claim, "release": rollout.release, "step": event.step}
+    if event.passed:
+        body.update(how="ran", breaks_older=event.breaks_older)
+        return rollout, [Write(Draft("receipt", body))]
+    return rollout, [Write(Draft("once-failed", {**body, "cause": event.cause}))]
+
+
+def _stop_asked(rollout: Rollout, event: StopAsked) -> tuple[Rollout, list[Command]]:
+    if rollout.stopping:
+        return rollout, []
+    rollout = dataclasses.replace(rollout, stopping=event.why)
+    # A running once-step is never signalled (law 4), so the lead is left alone while its claim is open.
+    spared = {rollout.lead} if rollout.open_claim else set()
+    return rollout, [Stop(name, event.why) for name in sorted(rollout.running - spared)]
+
+
+_HANDLERS: dict[type, Any] = {
+    Knocked: _knocked,
+    CheckedIn: _checked_in,
+    Finished: _finished,
+    OnceWanted: _once_wanted,
+    OnceVerified: _once_verified,
+    OnceEnded: _once_ended,
+    StopAsked: _stop_asked,
+}
+
+
+def _go_on(rollout: Rollout) -> tuple[Rollout, list[Command]]:
+    """Walk as far as what is known allows: settle, start, approve, withhold, end."""
+    commands: list[Command] = []
+    for stage in rollout.walked:
+        if _is_blocked(rollout, stage):
+            rollout, more = _withhold(rollout, stage)
+            commands += more
+            continue
+        rollout, more = _start(rollout, stage)
+        commands += more
+        if any(name not in rollout.results for name in stage.machines):
+            return rollout, commands
+        rollout, more = _approve_after(rollout, stage)
+        commands += more
+    outcome = _how_it_ended(rollout)
+    rollout = dataclasses.replace(rollout, ended=outcome)
+    body = {"release": rollout.release, "outcome": outcome}
+    return rollout, [*commands, Write(Draft("release-ended", body)), End(outcome)]
+
+
+def _is_blocked(rollout: Rollout, stage: StagePlan) -> bool:
+    """Laws 1 and 2: something ahead has not passed. A pre-approved rollback walks on over a broken gate."""
+    if stage.name in rollout.approved or (rollout.stopping and not _touched(rollout, stage)):
+        return bool(rollout.stopping) and not _touched(rollout, stage)
+    return _gate_ahead(rollout, stage) is not None
+
+
+def _touched(rollout: Rollout, stage: StagePlan) -> bool:
+    return any(name in rollout.running or name in rollout.results for name in stage.machines)
+
+
+def _gate_ahead(rollout: Rollout, stage: StagePlan) -> StagePlan | None:
+    """The first stage ahead that keeps this one from starting."""
+    for ahead in rollout.stages:
+        if ahead.name == stage.name:
+            return None
+        fine = passed(ahead, rollout.results)
+        if ahead.gates and not fine:
+            return ahead
+        if not ahead.gates and not ahead.goes_on and _failed(ahead, rollout.results):
+            return ahead
+    return None
+
+
+def _failed(stage: StagePlan, results: Mapping[str, Outcome]) -> bool:
+    return any(results.get(name) in (Outcome.FAILED, Outcome.UNKNOWN) for name in stage.machines)
+
+
+def _withhold(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
+    commands: list[Command] = []
+    ahead = _gate_ahead(rollout, stage)
+    cause = f"stopped: {rollout.stopping}" if rollout.stopping else f"stage {ahead.name if ahead else '?'} did not pass"
+    for name in stage.machines:
+        if name not in rollout.results and name not in rollout.running:
+            rollout, more = _settle(rollout, Finished(name, Outcome.WITHHELD, cause))
+            commands += more
+    return rollout, commands
+
+
+def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
+    """Hand orders to the machines that answered; settle the others by what the knock found."""
+    commands: list[Command] = []
+    for name in stage.machines:
+        knock = rollout.knocks.get(name)
+        if name in rollout.results or name in rollout.running or knock is None:
+            continue
+        if rollout.stopping:
+            rollout, more = _settle(rollout, Finished(name, Outcome.WITHHELD, f"stopped: {rollout.stopping}"))
+        elif knock.answer is not Answer.AWAKE:
+            rollout, more = _settle(rollout, _unreached(rollout, stage, knock))
+        elif sum(each in rollout.running for each in stage.machines) < rollout.at_once.get(stage.name, 10):
+            rollout = dataclasses.replace(rollout, running=rollout.running | {name})
+            more = [Send(name)]
+        else:
+            continue
+        commands += more
+    return rollout, commands
+
+
+def _unreached(rollout: Rollout, stage: StagePlan, knock: Knocked) -> Finished:
+    """Law 3: what may be asleep, and what has failed."""
+    if knock.answer is Answer.REFUSED:
+        return Finished(knock.machine, Outcome.FAILED, knock.cause)
+    if knock.machine in stage.always:
+        return Finished(knock.machine, Outcome.FAILED, f"cannot be reached, and it is always on: {knock.cause}")
+    if knock.machine not in rollout.reached_before:
+        return Finished(knock.machine, Outcome.FAILED, f"never reached since setup: {knock.cause}")
+    return Finished(knock.machine, Outcome.ASLEEP, knock.cause)
+
+
+def _settle(rollout: Rollout, event: Finished) -> tuple[Rollout, list[Command]]:
+    body: dict[str, Any] = {"release": rollout.release, "machine": event.machine, "outcome": event.outcome.value}
+    body.update(cause=event.cause, was=event.was, seconds=round(event.seconds, 3))
+    rollout = dataclasses.replace(rollout, results={**rollout.results, event.machine: event.outcome})
+    return rollout, [Write(Draft("outcome", body))]
+
+
+def _approve_after(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
+    """Laws 1 and 6: the first stage is approved when it has itself passed, a later one when its gates have."""
+    commands: list[Command] = []
+    names = [each.name for each in rollout.stages]
+    candidates = [stage.name] if stage.name == names[0] else []
+    candidates += [name for name in names[1:] if name not in rollout.approved]
+    for name in candidates:
+        if name in rollout.approved or not _may_be_approved(rollout, name, is_first=name == names[0]):
+            continue
+        rollout = dataclasses.replace(rollout, approved=rollout.approved | {name})
+        commands.append(Write(Draft("approved", {"release": rollout.release, "stage": name})))
+    return rollout, commands
+
+
+def _may_be_approved(rollout: Rollout, name: str, *, is_first: bool) -> bool:
+    stage = next(each for each in rollout.stages if each.name == name)
+    if is_first:
+        return passed(stage, rollout.results) and any(_is_passed(rollout.results.get(m)) for m in stage.machines)
+    first = rollout.stages[0]
+    return first.name in rollout.approved and _gate_ahead(rollout, stage) is None and _all_known_ahead(rollout, name)
+
+
+def _all_known_ahead(rollout: Rollout, name: str) -> bool:
+    """Also a stage that does not gate goes before the next one: stages go in order."""
+    for stage in rollout.stages:
+        if stage.name == name:
+            return True
+        if any(machine not in rollout.results for machine in stage.machines):
+            return False
+    return True
+
+
+def _how_it_ended(rollout: Rollout) -> str:
+    if rollout.stopping:
+        return "interrupted"
+    walked: Iterable[str] = (name for stage in rollout.walked for name in stage.machines)
+    bad = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.WITHHELD)
+    return "failed" if any(rollout.results.get(name) in bad for name in walked) else "passed"
+
+
+def _is_passed(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.passed

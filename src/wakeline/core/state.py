@@ -1,0 +1,408 @@
+"""The fold: what the ledger's records mean, taken together.
+
+The present state is a pure function of the log. Laws that live here:
+
+- Law 4: a claim without an outcome is open; an open claim blocks every new release until it is receipted or settled.
+- Law 6: an approval is a record, never the absence of stages.
+- Law 8: one lease at a time; each taking has a higher fencing number; a record with an old number counts for nothing.
+- Law 10: a failure on one machine holds the release for the whole stage, until `retry` or a newer release.
+
+Records that are late, doubled or out of order are ignored on purpose: they stay in the log as history.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from wakeline.core.model import Outcome, Presence
+from wakeline.core.records import GENESIS, BadLog, Record
+
+
+@dataclasses.dataclass(frozen=True)
+class StagePlan:
+    """A stage as it was when a release was made: later changes to the fleet do not rewrite history."""
+
+    name: str
+    machines: tuple[str, ...]
+    always: frozenset[str]
+    gates: bool
+    goes_on: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class MachineResult:
+    """How a release ended on one machine, and the first cause where it did not end well."""
+
+    outcome: Outcome
+    cause: str = ""
+    at: str = ""
+    was: int = 0
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """A numbered decision to run one commit of each repository, and what came of it so far."""
+
+    number: int
+    commit: str
+    stages: tuple[StagePlan, ...]
+    lead: str
+    pins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rollback_to: int = 0
+    at: str = ""
+    by: str = ""
+    results: Mapping[str, MachineResult] = dataclasses.field(default_factory=dict)
+    approved: frozenset[str] = frozenset()
+    held_stages: frozenset[str] = frozenset()
+    ended: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """True when its rollout has said how it ended."""
+        return bool(self.ended)
+
+    def stage(self, name: str) -> StagePlan:
+        """The stage of that name. Raises KeyError for one that this release does not have."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+    def stage_of(self, machine: str) -> StagePlan | None:
+        """The stage that a machine is in, or None where this release has no order for it."""
+        for stage in self.stages:
+            if machine in stage.machines:
+                return stage
+        return None
+
+    @property
+    def failed(self) -> bool:
+        """True when a machine of it failed or could not be accounted for."""
+        return any(result.outcome in (Outcome.FAILED, Outcome.UNKNOWN) for result in self.results.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """The right to start one once-step once. `ended` is "", "ok", "failed", "done" or "not-run"."""
+
+    id: str
+    release: int
+    step: str
+    machine: str
+    fence: int
+    replaces: str = ""
+    ended: str = ""
+    cause: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lease:
+    """The right to run a rollout. `renewed` counts the records that renewed it: a watcher sees it move, or not."""
+
+    number: int = 0
+    holder: str = ""
+    length_s: float = 180.0
+    renewed: int = 0
+    at: str = ""
+    free: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Somebody asked for a rollout. Of those waiting the last goes, a rollback before a deploy."""
+
+    id: str
+    what: str
+    commit: str
+    by: str
+    position: int
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Everything that the log says now. `position` counts records, `tip` is the hash of the last one."""
+
+    position: int = 0
+    tip: str = GENESIS
+    releases: Mapping[int, Release] = dataclasses.field(default_factory=dict)
+    lease: Lease = Lease()
+    requests: Mapping[str, Request] = dataclasses.field(default_factory=dict)
+    superseded: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    claims: Mapping[str, Claim] = dataclasses.field(default_factory=dict)
+    receipts: Mapping[tuple[int, str], str] = dataclasses.field(default_factory=dict)
+    holds: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    refused_commits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    machines: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    orders: Mapping[tuple[int, str], Record] = dataclasses.field(default_factory=dict)
+    barrier: int = 0
+
+    @property
+    def newest(self) -> Release | None:
+        """The release with the highest number, or None before the first."""
+        return self.releases[max(self.releases)] if self.releases else None
+
+    @property
+    def open_claims(self) -> tuple[Claim, ...]:
+        """Once-steps that were claimed and have no outcome."""
+        return tuple(claim for claim in self.claims.values() if not claim.ended)
+
+    @property
+    def in_doubt(self) -> tuple[Claim, ...]:
+        """Open claims whose rollout is over: nobody who could know is still at it."""
+        return tuple(c for c in self.open_claims if self.lease.free or c.fence != self.lease.number)
+
+    def approved_for(self, stage: str) -> tuple[Release, ...]:
+        """Releases that may run in a stage, oldest first, those on hold there left out."""
+        found = (r for r in self.releases.values() if stage in r.approved and stage not in r.held_stages)
+        return tuple(sorted(found, key=lambda release: release.number))
+
+    def last_good(self) -> Release | None:
+        """The newest release that is approved for every stage of it: what a rollback may go back to."""
+        for number in sorted(self.releases, reverse=True):
+            release = self.releases[number]
+            if not release.failed and release.approved >= {stage.name for stage in release.stages}:
+                return release
+        return None
+
+
+def fold(records: Iterable[Record], *, start: State | None = None) -> State:
+    """Read records in order on top of `start`. Raises BadLog for a kind of record that nobody here wrote."""
+    begun = start or State()
+    folding = {field.name: getattr(begun, field.name) for field in dataclasses.fields(State)}
+    for name, value in folding.items():
+        if isinstance(value, dict):
+            folding[name] = dict(value)
+    for record in records:
+        folding["position"] += 1
+        reader = _READERS.get(record.kind)
+        if reader is None:
+            raise BadLog(
+                folding["position"], f"unknown kind {record.kind!r}: a newer wakeline wrote it, or it is not ours"
+            )
+        try:
+            if _counts(folding, record):
+                reader(folding, record)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadLog(folding["position"], f"a {record.kind} record that cannot be read: {error!r}") from error
+        folding["tip"] = record.hash
+    return State(**folding)
+
+
+def _counts(folding: dict[str, Any], record: Record) -> bool:
+    """Law 8: what a rollout writes carries its fencing number, and only the present number counts."""
+    fence = record.body.get("fence")
+    if fence is None or record.kind == "lease-taken":
+        return True
+    lease: Lease = folding["lease"]
+    if lease.free or fence != lease.number:
+        return False
+    folding["lease"] = dataclasses.replace(lease, renewed=lease.renewed + 1)
+    return True
+
+
+def _lease_taken(folding: dict[str, Any], record: Record) -> None:
+    number = int(record.body["fence"])
+    if number > folding["lease"].number:
+        length_s = float(record.body["length_s"])
+        folding["lease"] = Lease(number, str(record.body["holder"]), length_s, renewed=0, at=record.at, free=False)
+
+
+def _lease_renewed(folding: dict[str, Any], record: Record) -> None:
+    """Nothing more to do: `_counts` has counted it, as it does any record of the holder."""
+
+
+def _lease_freed(folding: dict[str, Any], _record: Record) -> None:
+    folding["lease"] = dataclasses.replace(folding["lease"], free=True)
+
+
+def _requested(folding: dict[str, Any], record: Record) -> None:
+    body = record.body
+    request = Request(body["request"], body["what"], body["commit"], record.by, folding["position"])
+    folding["requests"][request.id] = request
+
+
+def _request_ended(folding: dict[str, Any], record: Record) -> None:
+    folding["requests"].pop(record.body["request"], None)
+
+
+def _request_superseded(folding: dict[str, Any], record: Record) -> None:
+    if folding["requests"].pop(record.body["request"], None):
+        folding["superseded"][record.body["request"]] = int(record.body["release"])
+
+
+def _release_made(folding: dict[str, Any], record: Record) -> None:
+    body = record.body
+    number = int(body["release"])
+    if number <= max(folding["releases"], default=0):
+        return
+    stages = tuple(_stage_plan(stage) for stage in body["stages"])
+    folding["releases"][number] = Release(
+        number,
+        body["commit"],
+        stages,
+        body["lead"],
+        pins=dict(body.get("pins", {})),
+        rollback_to=int(body.get("rollback_to", 0)),
+        at=record.at,
+        by=record.by,
+    )
+    folding["requests"].pop(body.get("request", ""), None)
+    if not body.get("rollback_to"):
+        folding["refused_commits"].pop(body["commit"], None)
+
+
+def _stage_plan(data: Mapping[str, Any]) -> StagePlan:
+    names = tuple(machine["name"] for machine in data["machines"])
+    always = frozenset(m["name"] for m in data["machines"] if m["presence"] == Presence.ALWAYS.value)
+    return StagePlan(data["name"], names, always, bool(data["gates"]), bool(data.get("goes_on", False)))
+
+
+def _carried_on(folding: dict[str, Any], record: Record) -> None:
+    """An unfinished release, or one stage of it, is taken up again; what was done stays done."""
+    _change_release(folding, int(record.body["release"]), ended="")
+
+
+def _outcome(folding: dict[str, Any], record: Record) -> None:
+    body = record.body
+    release = folding["releases"].get(int(body["release"]))
+    if release is None:
+        return
+    result = MachineResult(
+        Outcome(body["outcome"]),
+        cause=str(body.get("cause", "")),
+        at=record.at,
+        was=int(body.get("was") or 0),
+        seconds=float(body.get("seconds", 0.0)),
+    )
+    results = {**release.results, body["machine"]: result}
+    held = release.held_stages
+    stage = release.stage_of(body["machine"])
+    if stage and result.outcome in (Outcome.FAILED, Outcome.UNKNOWN):
+        held = held | {stage.name}
+    elif stage and not any(_is_bad(results.get(name)) for name in stage.machines):
+        held = held - {stage.name}
+    _change_release(folding, release.number, results=results, held_stages=held)
+
+
+def _is_bad(result: MachineResult | None) -> bool:
+    return result is not None and result.outcome in (Outcome.FAILED, Outcome.UNKNOWN)
+
+
+def _approved(folding: dict[str, Any], record: Record) -> None:
+    number, stage = int(record.body["release"]), record.body["stage"]
+    release = folding["releases"].get(number)
+    if release is None:
+        return
+    _change_release(folding, number, approved=release.approved | {stage})
+    folding["orders"][number, stage] = record
+
+
+def _release_ended(folding: dict[str, Any], record: Record) -> None:
+    _change_release(folding, int(record.body["release"]), ended=str(record.body["outcome"]))
+
+
+def _claimed(folding: dict[str, Any], record: Record) -> None:
+    body = record.body
+    claim = Claim(
+        body["claim"], int(body["release"]), body["step"], body["machine"], int(body["fence"]), body.get("replaces", "")
+    )
+    folding["claims"][claim.id] = claim
+
+
+def _receipt(folding: dict[str, Any], record: Record) -> None:
+    body = record.body
+    folding["receipts"][int(body["release"]), body["step"]] = str(body.get("how", "ran"))
+    _end_claim(folding, body.get("claim", ""), ended="ok", cause="")
+    if body.get("breaks_older"):
+        folding["barrier"] = max(folding["barrier"], int(body["release"]))
+
+
+def _once_failed(folding: dict[str, Any], record: Record) -> None:
+    _end_claim(folding, record.body["claim"], ended="failed", cause=str(record.body.get("cause", "")))
+
+
+def _resolved(folding: dict[str, Any], record: Record) -> None:
+    body = record.body
+    claim = folding["claims"].get(body["claim"])
+    if claim is None or claim.ended:
+        return
+    _end_claim(folding, claim.id, ended=body["how"], cause="")
+    if body["how"] == "done":
+        folding["receipts"][claim.release, claim.step] = "resolved"
+
+
+def _end_claim(folding: dict[str, Any], claim_id: str, *, ended: str, cause: str) -> None:
+    claim = folding["claims"].get(claim_id)
+    if claim is not None and not claim.ended:
+        folding["claims"][claim_id] = dataclasses.replace(claim, ended=ended, cause=cause)
+
+
+def _held(folding: dict[str, Any], record: Record) -> None:
+    folding["holds"][record.body["machine"]] = str(record.body.get("why", ""))
+
+
+def _unheld(folding: dict[str, Any], record: Record) -> None:
+    machine = record.body["machine"]
+    folding["holds"].pop(machine, None)
+    if machine == "":
+        folding["refused_commits"].clear()
+
+
+def _commits_refused(folding: dict[str, Any], record: Record) -> None:
+    for commit in record.body["commits"]:
+        folding["refused_commits"][commit] = str(record.body.get("why", ""))
+
+
+def _retried(folding: dict[str, Any], record: Record) -> None:
+    number, machine = int(record.body["release"]), record.body.get("machine", "")
+    release = folding["releases"].get(number)
+    if release is None:
+        return
+    results = {
+        name: result for name, result in release.results.items() if not (_is_bad(result) and machine in ("", name))
+    }
+    held = frozenset(s.name for s in release.stages if any(_is_bad(results.get(name)) for name in s.machines))
+    _change_release(folding, number, results=results, held_stages=held)
+
+
+def _set_up(folding: dict[str, Any], record: Record) -> None:
+    folding["machines"][record.body["machine"]] = str(record.body["machine_id"])
+
+
+def _left(folding: dict[str, Any], record: Record) -> None:
+    folding["machines"].pop(record.body["machine"], None)
+
+
+def _change_release(folding: dict[str, Any], number: int, **changes: Any) -> None:
+    release = folding["releases"].get(number)
+    if release is not None:
+        folding["releases"][number] = dataclasses.replace(release, **changes)
+
+
+_READERS = {
+    "lease-taken": _lease_taken,
+    "lease-renewed": _lease_renewed,
+    "lease-freed": _lease_freed,
+    "requested": _requested,
+    "request-ended": _request_ended,
+    "request-superseded": _request_superseded,
+    "release-made": _release_made,
+    "carried-on": _carried_on,
+    "outcome": _outcome,
+    "approved": _approved,
+    "release-ended": _release_ended,
+    "claimed": _claimed,
+    "receipt": _receipt,
+    "once-failed": _once_failed,
+    "resolved": _resolved,
+    "held": _held,
+    "unheld": _unheld,
+    "commits-refused": _commits_refused,
+    "retried": _retried,
+    "set-up": _set_up,
+    "left": _left,
+}
+KINDS = frozenset(_READERS)
