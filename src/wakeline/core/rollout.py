@@ -167,7 +167,6 @@ class Rollout:
     at_once: Mapping[str, int]
     reached_before: frozenset[str]
     approved: frozenset[str] = frozenset()
-    pre_approved: bool = False
     only_stage: str = ""
     knocks: Mapping[str, Knocked] = dataclasses.field(default_factory=dict)
     running: frozenset[str] = frozenset()
@@ -303,9 +302,9 @@ def _go_on(rollout: Rollout) -> tuple[Rollout, list[Command]]:
 
 def _is_blocked(rollout: Rollout, stage: StagePlan) -> bool:
     """Laws 1 and 2: something ahead has not passed. A pre-approved rollback walks on over a broken gate."""
-    if stage.name in rollout.approved or (rollout.stopping and not _touched(rollout, stage)):
-        return bool(rollout.stopping) and not _touched(rollout, stage)
-    return _gate_ahead(rollout, stage) is not None
+    if rollout.stopping and not _touched(rollout, stage):
+        return True
+    return stage.name not in rollout.approved and _gate_ahead(rollout, stage) is not None
 
 
 def _touched(rollout: Rollout, stage: StagePlan) -> bool:
@@ -396,8 +395,7 @@ def _may_be_approved(rollout: Rollout, name: str, *, is_first: bool) -> bool:
     stage = next(each for each in rollout.stages if each.name == name)
     if is_first:
         return passed(stage, rollout.results) and any(_is_passed(rollout.results.get(m)) for m in stage.machines)
-    first = rollout.stages[0]
-    return first.name in rollout.approved and _gate_ahead(rollout, stage) is None and _all_known_ahead(rollout, name)
+    return _gate_ahead(rollout, stage) is None and _all_known_ahead(rollout, name)
 
 
 def _all_known_ahead(rollout: Rollout, name: str) -> bool:

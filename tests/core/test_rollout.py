@@ -1,0 +1,199 @@
+"""Laws 1 to 4 on the rollout itself: no doubles, events in and commands out."""
+
+import dataclasses
+
+import pytest
+
+from core.fleets import FRONTEND, SCHEDULER, asleep, awake, failed, ok, refused, rollout, sent, stage, take, written
+from wakeline.core.model import Outcome
+from wakeline.core.rollout import (
+    CheckedIn,
+    End,
+    Finished,
+    GiveClaim,
+    ImpossibleEvent,
+    Knock,
+    OnceEnded,
+    OnceVerified,
+    OnceWanted,
+    Stop,
+    StopAsked,
+    Write,
+    advance,
+    begin,
+)
+
+
+def test_every_machine_is_knocked_on_at_once():
+    walk = rollout()
+    assert begin(walk)[1] == [Knock("scheduler"), Knock("uat")]
+
+
+def test_law_1_the_frontend_starts_only_after_the_scheduler_passed():
+    walk, commands = take(rollout(), awake("uat"), awake("scheduler"))
+    assert sent(commands) == ["scheduler"]
+    walk, commands = take(walk, ok("scheduler"))
+    assert sent(commands) == ["uat"]
+    walk, commands = take(walk, ok("uat"))
+    assert walk.ended == "passed"
+
+
+def test_law_1_asleep_does_not_count_in_a_gate():
+    first = stage("first", "a", "b", always=("a",))
+    walk, commands = take(rollout(first, FRONTEND), awake("a"), asleep("b"), awake("uat"), ok("a"))
+    assert walk.results["b"] is Outcome.ASLEEP
+    assert sent(commands) == ["a", "uat"]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.UNKNOWN])
+def test_law_1_one_bad_on_demand_machine_closes_the_gate(outcome):
+    first = stage("first", "a", "b", always=("a",))
+    walk, commands = take(
+        rollout(first, FRONTEND), awake("a"), awake("b"), awake("uat"), ok("a"), Finished("b", outcome, "lost")
+    )
+    assert walk.results["uat"] is Outcome.WITHHELD
+    assert "uat" not in sent(commands)
+
+
+def test_law_2_failed_scheduler_withholds_the_frontend_and_moves_no_approval():
+    walk, commands = take(rollout(), awake("scheduler"), awake("uat"), failed("scheduler"))
+    assert walk.results == {"scheduler": Outcome.FAILED, "uat": Outcome.WITHHELD}
+    assert written(commands, "approved") == []
+    assert walk.ended == "failed"
+
+
+def test_law_2_a_stage_that_does_not_gate_may_let_the_rollout_go_on():
+    canary = stage("canary", "c", gates=False, goes_on=True)
+    walk, commands = take(rollout(canary, FRONTEND, lead="c"), awake("c"), awake("uat"), failed("c"))
+    assert sent(commands) == ["c", "uat"]
+    walk, _ = take(walk, ok("uat"))
+    assert walk.ended == "failed"
+
+
+def test_law_3_an_on_demand_machine_that_does_not_answer_is_asleep_and_the_run_is_good():
+    walk, commands = take(rollout(), asleep("uat"), awake("scheduler"), ok("scheduler"))
+    assert walk.results["uat"] is Outcome.ASLEEP
+    assert walk.ended == "passed"
+    assert [each["stage"] for each in written(commands, "approved")] == ["scheduler", "frontend"]
+
+
+@pytest.mark.parametrize("knock", [asleep, refused])
+def test_law_3_an_always_machine_that_cannot_be_reached_has_failed(knock):
+    walk, _ = take(rollout(), knock("scheduler"), awake("uat"))
+    assert walk.results == {"scheduler": Outcome.FAILED, "uat": Outcome.WITHHELD}
+
+
+def test_law_3_a_machine_that_refuses_is_never_asleep():
+    walk, commands = take(rollout(), awake("scheduler"), refused("uat"), ok("scheduler"))
+    assert walk.results["uat"] is Outcome.FAILED
+    assert written(commands, "outcome")[-1]["cause"] == "host key: changed"
+    assert walk.ended == "failed"
+
+
+def test_law_3_a_machine_never_reached_since_setup_is_not_asleep():
+    walk, _ = take(rollout(reached_before=frozenset({"scheduler"})), awake("scheduler"), asleep("uat"), ok("scheduler"))
+    assert walk.results["uat"] is Outcome.FAILED
+
+
+def test_law_3_a_machine_whose_check_in_is_newer_than_the_knock_is_knocked_on_again():
+    walk, _ = take(rollout(), awake("scheduler"), asleep("uat"))
+    walk, commands = take(walk, CheckedIn("uat"))
+    assert commands == [Knock("uat")]
+    walk, commands = take(walk, ok("scheduler"))
+    assert not walk.ended, "it waits for the second knock"
+    _, commands = take(walk, awake("uat"))
+    assert sent(commands) == ["uat"]
+
+
+def test_law_4_a_claim_is_on_record_before_the_lead_may_start():
+    walk, _ = take(rollout(), awake("scheduler"), awake("uat"))
+    walk, commands = take(walk, OnceWanted("scheduler", "migrate", "c1"))
+    assert [type(each) for each in commands] == [Write, GiveClaim]
+    assert written(commands, "claimed")[0]["claim"] == "c1"
+    walk, commands = take(walk, OnceEnded("scheduler", "migrate", "c1", passed=True, breaks_older=True))
+    assert written(commands, "receipt")[0]["breaks_older"] is True
+
+
+def test_law_4_a_second_start_is_refused_while_the_first_is_open():
+    walk, _ = take(rollout(), awake("scheduler"), OnceWanted("scheduler", "migrate", "c1"))
+    _, commands = take(walk, OnceWanted("scheduler", "migrate", "c2"))
+    assert [type(each) for each in commands] == [Stop]
+
+
+def test_law_4_nothing_is_claimed_where_nothing_is_pending():
+    walk, _ = take(rollout(), awake("scheduler"))
+    _, commands = take(walk, OnceVerified("scheduler", "migrate"))
+    assert written(commands, "claimed") == []
+    assert written(commands, "receipt")[0]["how"] == "verified"
+
+
+def test_law_5_a_follower_never_gets_a_claim():
+    walk, _ = take(rollout(), awake("scheduler"), awake("uat"), ok("scheduler"))
+    _, commands = take(walk, OnceWanted("uat", "migrate", "c1"))
+    assert [type(each) for each in commands] == [Stop]
+
+
+def test_a_running_once_step_is_never_signalled():
+    walk, _ = take(rollout(), awake("scheduler"), awake("uat"), OnceWanted("scheduler", "migrate", "c1"))
+    walk, commands = take(walk, StopAsked("Ctrl-C"))
+    assert commands == []
+    walk, _ = take(walk, OnceEnded("scheduler", "migrate", "c1", passed=True), ok("scheduler"))
+    assert (walk.ended, walk.results["uat"]) == ("interrupted", Outcome.WITHHELD)
+
+
+def test_a_stop_reaches_every_running_machine_and_starts_nothing_new():
+    first = stage("first", "a", "b", always=("a", "b"))
+    walk, _ = take(rollout(first, FRONTEND), awake("a"), awake("b"), awake("uat"))
+    walk, commands = take(walk, StopAsked("Ctrl-C"))
+    assert [each.machine for each in commands] == ["a", "b"]
+    walk, commands = take(walk, ok("a"), failed("b"))
+    assert sent(commands) == []
+    assert walk.ended == "interrupted"
+
+
+def test_at_once_bounds_how_many_go_side_by_side():
+    names = ("a", "b", "c")
+    walk, commands = take(rollout(stage("all", *names, always=names), at_once={"all": 2}), *map(awake, names))
+    assert sent(commands) == ["a", "b"]
+    _, commands = take(walk, ok("b"))
+    assert sent(commands) == ["c"]
+
+
+def test_a_rollback_to_what_passed_before_walks_on_over_a_broken_gate():
+    walk = rollout(approved=frozenset({"scheduler", "frontend"}))
+    walk, commands = take(walk, awake("scheduler"), awake("uat"), failed("scheduler"))
+    assert "uat" in sent(commands)
+    walk, _ = take(walk, ok("uat"))
+    assert walk.ended == "failed"
+
+
+def test_one_stage_alone_is_withheld_while_its_gate_has_not_passed():
+    walk, _ = take(rollout(only_stage="frontend"), awake("uat"))
+    assert walk.results == {"uat": Outcome.WITHHELD}
+    walk, commands = take(rollout(only_stage="frontend", results={"scheduler": Outcome.OK}), awake("uat"))
+    assert sent(commands) == ["uat"]
+
+
+def test_late_and_doubled_events_are_ignored_on_purpose():
+    walk, _ = take(rollout(), awake("scheduler"), awake("uat"), ok("scheduler"), ok("uat"))
+    assert take(walk, ok("uat"), failed("scheduler"), asleep("uat")) == (walk, [])
+    early, commands = take(rollout(), awake("scheduler"), ok("uat"))
+    assert written(commands, "outcome") == []
+    assert "uat" not in early.results
+
+
+def test_an_event_from_a_machine_outside_the_release_is_impossible():
+    with pytest.raises(ImpossibleEvent, match="stranger"):
+        advance(rollout(), ok("stranger"))
+
+
+def test_the_rollout_ends_with_its_outcome_on_record():
+    _, commands = take(rollout(), awake("scheduler"), asleep("uat"), ok("scheduler"))
+    assert commands[-1] == End("passed")
+    assert written(commands, "release-ended") == [{"release": 7, "outcome": "passed"}]
+
+
+def test_a_first_stage_that_sleeps_is_not_approved():
+    walk, commands = take(rollout(FRONTEND, dataclasses.replace(SCHEDULER)), asleep("uat"), awake("scheduler"))
+    walk, more = take(walk, ok("scheduler"))
+    assert [each["stage"] for each in written(commands + more, "approved")] == ["scheduler"]

@@ -1,0 +1,152 @@
+"""Laws 4, 6, 8 and 10 in the fold, and what a waking machine makes of it."""
+
+import itertools
+
+import pytest
+
+from wakeline.core.catch_up import ATTEMPTS, Verdict, decide
+from wakeline.core.records import GENESIS, BadLog, Draft, chain
+from wakeline.core.state import fold
+
+STAGES = [
+    {"name": "scheduler", "gates": True, "machines": [{"name": "scheduler", "presence": "always"}]},
+    {"name": "frontend", "gates": False, "machines": [{"name": "uat", "presence": "on-demand"}]},
+]
+
+
+def state(*drafts: tuple[str, dict]):
+    ids = (f"id{number}" for number in itertools.count())
+    records = chain([Draft(*each) for each in drafts], ids=ids, previous=GENESIS, at="t", by="ann")
+    return fold(records)
+
+
+def taken(fence: int = 1, holder: str = "ann"):
+    return ("lease-taken", {"fence": fence, "holder": holder, "length_s": 180})
+
+
+def made(number: int, *, stages=None, fence: int = 1, **more):
+    body = {"fence": fence, "release": number, "commit": f"c{number}", "lead": "scheduler", **more}
+    return ("release-made", {**body, "stages": stages or STAGES})
+
+
+def approved(number: int, *stages: str, fence: int = 1):
+    return [("approved", {"fence": fence, "release": number, "stage": each}) for each in stages]
+
+
+def outcome(number: int, machine: str, word: str, fence: int = 1):
+    return ("outcome", {"fence": fence, "release": number, "machine": machine, "outcome": word})
+
+
+def claimed(claim: str = "c", fence: int = 1):
+    return ("claimed", {"fence": fence, "claim": claim, "release": 1, "step": "migrate", "machine": "scheduler"})
+
+
+BOTH = ("scheduler", "frontend")
+
+
+def test_law_8_a_record_with_an_old_fencing_number_counts_for_nothing():
+    old = state(taken(1), made(1), taken(2, "bob"), *approved(1, "frontend", fence=1))
+    assert old.releases[1].approved == frozenset()
+    assert old.lease.holder == "bob"
+
+
+def test_law_8_a_lease_is_not_taken_with_a_number_that_was_used():
+    assert state(taken(2, "ann"), taken(2, "bob")).lease.holder == "ann"
+
+
+def test_any_record_of_the_holder_renews_the_lease():
+    before = state(taken(), made(1)).lease.renewed
+    assert state(taken(), made(1), *approved(1, "scheduler")).lease.renewed == before + 1
+
+
+def test_release_numbers_only_grow():
+    assert max(state(taken(), made(3), made(2)).releases) == 3
+
+
+def test_law_4_a_claim_without_an_outcome_is_in_doubt_when_its_rollout_is_over():
+    assert state(taken(), made(1), claimed()).in_doubt == ()
+    freed = state(taken(), made(1), claimed(), ("lease-freed", {"fence": 1}))
+    assert [claim.step for claim in freed.in_doubt] == ["migrate"]
+
+
+@pytest.mark.parametrize("how", ["done", "not-run"])
+def test_law_4_a_person_settles_what_is_in_doubt(how):
+    settled = state(taken(), made(1), claimed(), ("resolved", {"claim": "c", "how": how}))
+    assert settled.open_claims == ()
+    assert ((1, "migrate") in settled.receipts) is (how == "done")
+
+
+def test_law_4_a_recorded_failure_is_not_in_doubt():
+    failed = ("once-failed", {"fence": 1, "claim": "c", "release": 1, "step": "migrate", "cause": "exit 1"})
+    assert state(taken(), made(1), claimed(), failed).open_claims == ()
+
+
+def test_law_5_a_receipt_that_breaks_older_releases_raises_the_barrier():
+    receipt = ("receipt", {"fence": 1, "claim": "c", "release": 1, "step": "migrate", "breaks_older": True})
+    assert state(taken(), made(1), claimed(), receipt).barrier == 1
+
+
+def test_law_6_a_waking_machine_goes_to_the_newest_approved_in_one_hop():
+    now = state(taken(), *itertools.chain(*[(made(n), *approved(n, *BOTH)) for n in (1, 2, 3)]))
+    decision = decide(now, machine="uat", runs=1)
+    assert (decision.verdict, decision.release) == (Verdict.RUN, 3)
+
+
+def test_law_6_a_release_that_failed_its_gate_is_never_taken():
+    now = state(taken(), made(1), *approved(1, *BOTH), made(2), outcome(2, "scheduler", "failed"))
+    assert decide(now, machine="uat", runs=1).verdict is Verdict.NOTHING
+    assert decide(now, machine="uat", runs=0).release == 1
+
+
+def test_law_6_without_an_approval_nothing_is_taken_not_even_in_the_first_stage():
+    now = state(taken(), made(1))
+    assert decide(now, machine="scheduler", runs=0).verdict is Verdict.NOTHING
+
+
+def test_law_6_never_below_what_it_has_run():
+    now = state(taken(), made(1), *approved(1, *BOTH))
+    assert decide(now, machine="uat", runs=4).verdict is Verdict.NOTHING
+
+
+def test_law_6_a_rollback_is_a_higher_number_and_is_followed():
+    back = made(3, commit="c1", rollback_to=1)
+    now = state(taken(), made(1), *approved(1, *BOTH), made(2), *approved(2, *BOTH), back, *approved(3, *BOTH))
+    assert decide(now, machine="uat", runs=2).release == 3
+
+
+@pytest.mark.parametrize("word", ["failed", "unknown"])
+def test_law_10_a_failure_on_one_machine_holds_the_release_for_its_stage(word):
+    wide = [STAGES[0], {**STAGES[1], "machines": [*STAGES[1]["machines"], {"name": "b", "presence": "on-demand"}]}]
+    drafts = [taken(), made(1, stages=wide), *approved(1, *BOTH), made(2, stages=wide), *approved(2, *BOTH)]
+    held = [*drafts, outcome(2, "b", word), outcome(2, "uat", "asleep")]
+    assert decide(state(*held), machine="uat", runs=0).release == 1
+    retried = ("retried", {"release": 2, "machine": "b"})
+    assert decide(state(*held, retried), machine="uat", runs=0).release == 2
+
+
+def test_law_10_a_release_that_fails_here_is_given_up_after_some_attempts():
+    now = state(taken(), made(1), *approved(1, *BOTH))
+    assert decide(now, machine="uat", runs=0, attempts={1: ATTEMPTS}).verdict is Verdict.GIVEN_UP
+
+
+@pytest.mark.parametrize("machine", ["uat", ""])
+def test_a_hold_stops_catch_up_until_it_is_lifted(machine):
+    drafts = [taken(), made(1), *approved(1, *BOTH), ("held", {"machine": machine, "why": "demo at ten"})]
+    assert decide(state(*drafts), machine="uat", runs=0).verdict is Verdict.HELD
+    assert decide(state(*drafts, ("unheld", {"machine": machine})), machine="uat", runs=0).verdict is Verdict.RUN
+
+
+def test_a_machine_without_an_order_in_the_newest_approved_release_is_retired():
+    now = state(taken(), made(1), *approved(1, *BOTH), made(2, stages=STAGES[:1]), *approved(2, "scheduler"))
+    assert decide(now, machine="uat", runs=1).verdict is Verdict.RETIRED
+
+
+def test_a_kind_of_record_that_nobody_here_wrote_is_named():
+    with pytest.raises(BadLog, match="record 2: unknown kind 'party'"):
+        state(taken(), ("party", {}))
+
+
+def test_folding_on_top_of_a_state_is_the_same_as_folding_all():
+    drafts = [taken(), made(1), *approved(1, *BOTH), made(2), outcome(2, "uat", "failed")]
+    records = chain([Draft(*d) for d in drafts], ids=[str(n) for n in range(9)], previous=GENESIS, at="t", by="a")
+    assert fold(records[3:], start=fold(records[:3])) == fold(records)
