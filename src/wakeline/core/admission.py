@@ -1,0 +1,158 @@
+"""May this request become a rollout, and of which release? Asked again each time the log has moved.
+
+Laws that live here:
+
+- Law 4: an open claim blocks every new release, rollback and once-step of the fleet.
+- Law 8: a re-run job must not turn the fleet back; of the requests waiting the last goes, a rollback before a deploy.
+- Law 10: a release that failed is not tried again unless somebody says `retry`, which makes a new release.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Union
+
+from wakeline.core.model import Outcome
+from wakeline.core.state import Release, Request, State
+
+
+class Blocked(str, enum.Enum):
+    """Why a request may not go on; each has its exit code at the edge."""
+
+    IN_DOUBT = "in-doubt"
+    HELD = "held"
+    FAILED_BEFORE = "failed-before"
+    OLDER = "older"
+    SUPERSEDED = "superseded"
+    NOTHING_GOOD = "nothing-good"
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """The request may not go on. `why` is a sentence, `hint` the next command."""
+
+    blocked: Blocked
+    why: str
+    hint: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class NewRelease:
+    """Make release `number` of these commits; `approved_at_once` are stages where that commit passed before."""
+
+    number: int
+    commit: str
+    pins: Mapping[str, str]
+    rollback_to: int = 0
+    approved_at_once: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
+class CarryOn:
+    """Walk an existing release again: what is done is `unchanged`."""
+
+    release: int
+
+
+Admission = Union[Refused, NewRelease, CarryOn]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ancestry:
+    """What git says of the commit asked for, gathered by the caller: the core has no disk."""
+
+    older_than_newest: bool = False
+    refused_by: str = ""
+
+
+def deploy(
+    state: State, *, commit: str, pins: Mapping[str, str], ancestry: Ancestry, again: bool = False, stage: str = ""
+) -> Admission:
+    """A deploy of one commit of each repository. `again` is `wakeline retry`."""
+    blocked = _standing_in_the_way(state)
+    if blocked:
+        return blocked
+    newest = state.newest
+    if newest and (newest.commit, dict(newest.pins)) == (commit, dict(pins)):
+        return _same_again(state, newest, again=again)
+    if stage and any(release.commit == commit for release in state.releases.values()):
+        why = f"release {newest.number if newest else 0} has begun since: this commit's release is superseded"
+        return Refused(Blocked.SUPERSEDED, why, "wakeline status")
+    if ancestry.refused_by:
+        why = f"{commit[:10]} is not newer than {ancestry.refused_by[:10]}, which was rolled back"
+        return Refused(Blocked.HELD, why, "deploy a newer commit, or `wakeline unhold`")
+    if newest and ancestry.older_than_newest:
+        why = f"{commit[:10]} is older than {newest.commit[:10]}, the commit of release {newest.number}"
+        return Refused(Blocked.OLDER, why, "to go back on purpose: wakeline rollback")
+    return NewRelease(_next_number(state), commit, pins)
+
+
+def rollback(state: State, *, to: int = 0) -> Admission:
+    """A new, higher release with an older commit; never one that failed. `to` 0 means: the last good one."""
+    blocked = _standing_in_the_way(state)
+    if blocked:
+        return blocked
+    target = _rollback_target(state, to)
+    if isinstance(target, Refused):
+        return target
+    if target.number < state.barrier:
+        why = f"release {state.barrier} changed the schema in a way that release {target.number} cannot live with"
+        return Refused(Blocked.NOTHING_GOOD, why, "write a release that goes forward")
+    good = frozenset(target.approved - target.held_stages)
+    return NewRelease(_next_number(state), target.commit, target.pins, rollback_to=target.number, approved_at_once=good)
+
+
+def first_in_line(requests: Mapping[str, Request]) -> Request | None:
+    """Law 8: of the requests waiting the last one goes, a rollback before a deploy."""
+    return max(requests.values(), key=lambda each: (each.what == "rollback", each.position), default=None)
+
+
+def _standing_in_the_way(state: State) -> Refused | None:
+    for claim in state.open_claims:
+        why = f"once-step {claim.step} of release {claim.release} was started on {claim.machine} and has no outcome"
+        return Refused(Blocked.IN_DOUBT, why, f"wakeline resolve {claim.step} --done | --not-run")
+    if "" in state.holds:
+        return Refused(Blocked.HELD, f"the fleet is on hold: {state.holds['']}", "wakeline unhold")
+    return None
+
+
+def _same_again(state: State, newest: Release, *, again: bool) -> Admission:
+    failed = sorted(name for name, each in newest.results.items() if each.outcome is Outcome.FAILED)
+    if not failed:
+        return CarryOn(newest.number)
+    if again:
+        return NewRelease(_next_number(state), newest.commit, newest.pins)
+    cause = newest.results[failed[0]].cause
+    why = f"release {newest.number} of this commit failed on {', '.join(failed)}: {cause}"
+    return Refused(Blocked.FAILED_BEFORE, why, "deploy a newer commit, or `wakeline retry`")
+
+
+def _rollback_target(state: State, to: int) -> Release | Refused:
+    if to:
+        chosen = state.releases.get(to)
+        if chosen is None:
+            return Refused(Blocked.NOTHING_GOOD, f"there is no release {to}", "wakeline history")
+        if not _is_good(chosen):
+            return Refused(Blocked.NOTHING_GOOD, f"release {to} did not pass", "wakeline history")
+        return chosen
+    newest = state.newest
+    for number in sorted(state.releases, reverse=True):
+        release = state.releases[number]
+        if newest and _is_good(release) and release.commit != newest.commit and not _was_left(state, release):
+            return release
+    return Refused(Blocked.NOTHING_GOOD, "no earlier release passed", "wakeline history")
+
+
+def _is_good(release: Release) -> bool:
+    return bool(release.stages) and not release.failed and release.approved >= {each.name for each in release.stages}
+
+
+def _was_left(state: State, release: Release) -> bool:
+    """A rollback on top of a rollback goes further back, not forward to what was just left."""
+    return release.commit in state.refused_commits
+
+
+def _next_number(state: State) -> int:
+    return max(state.releases, default=0) + 1
