@@ -16,6 +16,7 @@ from wakeline.core.rollout import (
     OnceEnded,
     OnceVerified,
     OnceWanted,
+    Send,
     Stop,
     StopAsked,
     Write,
@@ -95,6 +96,23 @@ def test_law_3_a_machine_never_reached_since_setup_is_not_asleep():
     assert walk.results["uat"] is Outcome.FAILED
 
 
+def test_law_3_a_machine_that_had_begun_and_does_not_answer_is_unknown_not_asleep():
+    walk, _ = take(rollout(sent_before=frozenset({"uat"})), awake("scheduler"), asleep("uat"), ok("scheduler"))
+    assert walk.results["uat"] is Outcome.UNKNOWN
+
+
+def test_law_4_a_doubled_event_starts_no_second_once_step():
+    wanted = OnceWanted("scheduler", "migrate", "c1")
+    walk, _ = take(rollout(), awake("scheduler"), wanted, OnceEnded("scheduler", "migrate", "c1", passed=True))
+    assert take(walk, wanted)[1] == []
+
+
+def test_that_an_order_is_sent_is_on_record_before_it_is_sent():
+    _, commands = take(rollout(), awake("scheduler"))
+    assert [type(each) for each in commands] == [Write, Send]
+    assert written(commands, "sent") == [{"release": 7, "machines": ["scheduler"]}]
+
+
 def test_law_3_a_machine_whose_check_in_is_newer_than_the_knock_is_knocked_on_again():
     walk, _ = take(rollout(), awake("scheduler"), asleep("uat"))
     walk, commands = take(walk, CheckedIn("uat"))
@@ -160,11 +178,18 @@ def test_at_once_bounds_how_many_go_side_by_side():
 
 
 def test_a_rollback_to_what_passed_before_walks_on_over_a_broken_gate():
-    walk = rollout(approved=frozenset({"scheduler", "frontend"}))
+    walk = rollout(approved=frozenset({"scheduler", "frontend"}), rollback=True)
     walk, commands = take(walk, awake("scheduler"), awake("uat"), failed("scheduler"))
     assert "uat" in sent(commands)
     walk, _ = take(walk, ok("uat"))
     assert walk.ended == "failed"
+
+
+def test_law_2_a_release_that_is_carried_on_stops_at_a_broken_gate_though_it_was_approved_once():
+    """Found by the simulation (seed 3676): approvals of the first walk let the second one pass a failed stage."""
+    walk = rollout(approved=frozenset({"scheduler", "frontend"}))
+    walk, _ = take(walk, awake("scheduler"), awake("uat"), failed("scheduler"))
+    assert walk.results["uat"] is Outcome.WITHHELD
 
 
 def test_one_stage_alone_is_withheld_while_its_gate_has_not_passed():

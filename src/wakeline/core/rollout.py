@@ -7,7 +7,7 @@ The laws that this file holds; anything that changes what happens next is in it:
 2. A failed stage stops what is behind it: later machines are withheld and approvals do not move. A stage that does not
    gate may say that the rollout goes on.
 3. Asleep is not failed, and failed is never asleep: only the knock says asleep, and never for an `always` machine, for
-   one that was never reached since it was set up, or for one whose own word is newer than the knock.
+   one that was never reached since it was set up, for one that had begun, or for one whose own word is newer.
 4. A once-step is started only when its claim is on record, by the lead, one at a time.
 
 The rollout says what to do; the driver does it. A record comes before the act that it allows.
@@ -159,7 +159,10 @@ RUNNING = "running"
 
 @dataclasses.dataclass(frozen=True)
 class Rollout:
-    """Where a rollout stands. `results` has a machine as soon as its outcome is known."""
+    """Where a rollout stands. `results` has a machine as soon as its outcome is known.
+
+    `sent_before` are machines that got this release's order in an earlier walk, which never heard how it ended.
+    """
 
     release: int
     stages: tuple[StagePlan, ...]
@@ -167,10 +170,13 @@ class Rollout:
     at_once: Mapping[str, int]
     reached_before: frozenset[str]
     approved: frozenset[str] = frozenset()
+    rollback: bool = False
     only_stage: str = ""
     knocks: Mapping[str, Knocked] = dataclasses.field(default_factory=dict)
     running: frozenset[str] = frozenset()
     results: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
+    sent_before: frozenset[str] = frozenset()
+    claims: frozenset[str] = frozenset()
     open_claim: str = ""
     stopping: str = ""
     ended: str = ""
@@ -235,10 +241,12 @@ def _finished(rollout: Rollout, event: Finished) -> tuple[Rollout, list[Command]
 def _once_wanted(rollout: Rollout, event: OnceWanted) -> tuple[Rollout, list[Command]]:
     if event.machine != rollout.lead:
         return rollout, [Stop(event.machine, f"{event.step} is for the lead, {rollout.lead}, alone")]
+    if event.claim in rollout.claims:
+        return rollout, []  # doubled: this claim was given once, and is never given again
     if rollout.stopping or rollout.open_claim:
         return rollout, [Stop(event.machine, rollout.stopping or "another once-step is open")]
     body = {"claim": event.claim, "release": rollout.release, "step": event.step, "machine": event.machine}
-    rollout = dataclasses.replace(rollout, open_claim=event.claim)
+    rollout = dataclasses.replace(rollout, open_claim=event.claim, claims=rollout.claims | {event.claim})
     return rollout, [Write(Draft("claimed", body)), GiveClaim(event.machine, event.step, event.claim)]
 
 
@@ -301,10 +309,11 @@ def _go_on(rollout: Rollout) -> tuple[Rollout, list[Command]]:
 
 
 def _is_blocked(rollout: Rollout, stage: StagePlan) -> bool:
-    """Laws 1 and 2: something ahead has not passed. A pre-approved rollback walks on over a broken gate."""
+    """Laws 1 and 2: something ahead has not passed. A rollback walks on, over a broken gate, where it is approved."""
     if rollout.stopping and not _touched(rollout, stage):
         return True
-    return stage.name not in rollout.approved and _gate_ahead(rollout, stage) is not None
+    approved_at_once = rollout.rollback and stage.name in rollout.approved
+    return not approved_at_once and _gate_ahead(rollout, stage) is not None
 
 
 def _touched(rollout: Rollout, stage: StagePlan) -> bool:
@@ -342,6 +351,7 @@ def _withhold(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command
 def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
     """Hand orders to the machines that answered; settle the others by what the knock found."""
     commands: list[Command] = []
+    sends: list[Command] = []
     for name in stage.machines:
         knock = rollout.knocks.get(name)
         if name in rollout.results or name in rollout.running or knock is None:
@@ -352,11 +362,15 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
             rollout, more = _settle(rollout, _unreached(rollout, stage, knock))
         elif sum(each in rollout.running for each in stage.machines) < rollout.at_once.get(stage.name, 10):
             rollout = dataclasses.replace(rollout, running=rollout.running | {name})
-            more = [Send(name)]
+            more = []
+            sends.append(Send(name))
         else:
             continue
         commands += more
-    return rollout, commands
+    if sends:
+        names = [send.machine for send in sends if isinstance(send, Send)]
+        commands.append(Write(Draft("sent", {"release": rollout.release, "machines": names})))
+    return rollout, commands + sends
 
 
 def _unreached(rollout: Rollout, stage: StagePlan, knock: Knocked) -> Finished:
@@ -365,6 +379,8 @@ def _unreached(rollout: Rollout, stage: StagePlan, knock: Knocked) -> Finished:
         return Finished(knock.machine, Outcome.FAILED, knock.cause)
     if knock.machine in stage.always:
         return Finished(knock.machine, Outcome.FAILED, f"cannot be reached, and it is always on: {knock.cause}")
+    if knock.machine in rollout.sent_before:
+        return Finished(knock.machine, Outcome.UNKNOWN, f"it had begun, and does not answer now: {knock.cause}")
     if knock.machine not in rollout.reached_before:
         return Finished(knock.machine, Outcome.FAILED, f"never reached since setup: {knock.cause}")
     return Finished(knock.machine, Outcome.ASLEEP, knock.cause)

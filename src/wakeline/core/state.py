@@ -55,6 +55,7 @@ class Release:
     at: str = ""
     by: str = ""
     results: Mapping[str, MachineResult] = dataclasses.field(default_factory=dict)
+    sent: frozenset[str] = frozenset()
     approved: frozenset[str] = frozenset()
     held_stages: frozenset[str] = frozenset()
     ended: str = ""
@@ -280,15 +281,24 @@ def _outcome(folding: dict[str, Any], record: Record) -> None:
     results = {**release.results, body["machine"]: result}
     held = release.held_stages
     stage = release.stage_of(body["machine"])
-    if stage and result.outcome in (Outcome.FAILED, Outcome.UNKNOWN):
-        held = held | {stage.name}
-    elif stage and not any(_is_bad(results.get(name)) for name in stage.machines):
-        held = held - {stage.name}
-    _change_release(folding, release.number, results=results, held_stages=held)
+    if stage:
+        held = (held - {stage.name}) | _holds(stage, results)
+    # Only an outcome that was heard settles what was sent; a withheld or unknown one leaves it for the next contact.
+    heard = result.outcome.passed or result.outcome is Outcome.FAILED
+    sent = release.sent - {body["machine"]} if heard else release.sent
+    _change_release(folding, release.number, results=results, held_stages=held, sent=sent)
 
 
-def _is_bad(result: MachineResult | None) -> bool:
-    return result is not None and result.outcome in (Outcome.FAILED, Outcome.UNKNOWN)
+def _holds(stage: StagePlan, results: Mapping[str, MachineResult]) -> frozenset[str]:
+    """Law 10: a failure holds the whole stage. `unknown` does not: the machine may yet say that it passed."""
+    outcomes = [results[name].outcome for name in stage.machines if name in results]
+    return frozenset({stage.name}) if Outcome.FAILED in outcomes else frozenset()
+
+
+def _sent(folding: dict[str, Any], record: Record) -> None:
+    release = folding["releases"].get(int(record.body["release"]))
+    if release is not None:
+        _change_release(folding, release.number, sent=release.sent | frozenset(record.body["machines"]))
 
 
 def _approved(folding: dict[str, Any], record: Record) -> None:
@@ -361,10 +371,13 @@ def _retried(folding: dict[str, Any], record: Record) -> None:
     release = folding["releases"].get(number)
     if release is None:
         return
+    bad = (Outcome.FAILED, Outcome.UNKNOWN)
     results = {
-        name: result for name, result in release.results.items() if not (_is_bad(result) and machine in ("", name))
+        name: result
+        for name, result in release.results.items()
+        if result.outcome not in bad or machine not in ("", name)
     }
-    held = frozenset(s.name for s in release.stages if any(_is_bad(results.get(name)) for name in s.machines))
+    held = frozenset().union(*(_holds(stage, results) for stage in release.stages))
     _change_release(folding, number, results=results, held_stages=held)
 
 
@@ -391,6 +404,7 @@ _READERS = {
     "request-superseded": _request_superseded,
     "release-made": _release_made,
     "carried-on": _carried_on,
+    "sent": _sent,
     "outcome": _outcome,
     "approved": _approved,
     "release-ended": _release_ended,
