@@ -29,6 +29,6 @@ def test_the_simulation_can_fail(monkeypatch):
     """With a gate that always counts as passed, it must notice."""
     monkeypatch.setattr(rollout, "passed", lambda _stage, _results: True)
     monkeypatch.setattr(rollout, "_failed", lambda _stage, _results: False)
-    with pytest.raises(Violation, match="law [12]"):
+    with pytest.raises(Violation, match=r"law [12]"):
         for seed in range(1, 100):
             run(seed)
