@@ -1,0 +1,131 @@
+"""The git program, called so that nothing in a repository or in the environment can change what it does.
+
+Hooks never run, prompts never wait, objects are checked on arrival, and what comes from outside stands behind
+`--end-of-options`. No decision is made on git's words, only on exit codes and on what a second look finds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wakeline.edges import process
+from wakeline.errors import WakelineError
+
+VERSION_WANTED = (2, 30)
+_OPTIONS = (
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "protocol.file.allow=always"),
+    *("-c", "protocol.ext.allow=never"),
+    *("-c", "transfer.fsckObjects=true"),
+    *("-c", "gc.auto=0"),
+    *("-c", "commit.gpgSign=false"),
+)
+_KEPT = ("HOME", "PATH", "USER", "LOGNAME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_SSH", "TMPDIR", "XDG_CONFIG_HOME")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "GIT_SSL_CAINFO")
+_WORDS_KEPT = 800
+
+
+class GitFailed(WakelineError):
+    """git said no. `words` are its own last words, with control characters taken out."""
+
+    def __init__(self, verb: str, *, code: int, words: str) -> None:
+        super().__init__(f"git {verb}: {words or f'exit code {code}'}")
+        self.code = code
+        self.words = words
+
+
+class GitMissing(WakelineError):
+    """There is no git program here, or one that is too old."""
+
+
+def call(
+    arguments: Sequence[str],
+    *,
+    at: Path,
+    timeout_s: float = 60.0,
+    input: bytes | None = None,  # noqa: A002 - as in process.run
+    env: Mapping[str, str] | None = None,
+) -> process.Finished:
+    """Run git and return whatever it said. Raises GitMissing, and GitFailed when it runs out of time."""
+    argv = ["git", *_OPTIONS, "-C", str(at), *arguments]
+    try:
+        return process.run(argv, env={**environment(), **(env or {})}, timeout_s=timeout_s, input=input)
+    except process.CommandMissing as error:
+        raise GitMissing("git is not installed here", hint="apt-get install git") from error
+    except process.CommandTimedOut as error:
+        raise GitFailed(arguments[0], code=-1, words=f"no answer within {timeout_s:g} s") from error
+
+
+def ask(
+    arguments: Sequence[str],
+    *,
+    at: Path,
+    timeout_s: float = 60.0,
+    input: bytes | None = None,  # noqa: A002 - as in process.run
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run git and return its output. Raises GitFailed for any exit code but 0."""
+    finished = call(arguments, at=at, timeout_s=timeout_s, input=input, env=env)
+    if finished.code != 0:
+        raise GitFailed(arguments[0], code=finished.code, words=clean(finished.err or finished.out))
+    return finished.out.decode("utf-8", "replace")
+
+
+def environment() -> dict[str, str]:
+    """The environment of every git of ours: nothing of GIT_* but how to reach a server."""
+    kept = {key: value for key in (*_KEPT, *_PROXIES) if (value := os.environ.get(key))}
+    return {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "0", **kept}
+
+
+def clean(words: bytes) -> str:
+    """The last of what git said, on one line, safe to show on a terminal."""
+    text = words.decode("utf-8", "replace").strip()[-_WORDS_KEPT:]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "; ".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+
+
+def version(*, at: Path) -> tuple[int, ...]:
+    """The version of the git program, as numbers."""
+    words = ask(["version"], at=at).split()
+    return tuple(int(part) for part in words[2].split(".")[:3] if part.isdigit())
+
+
+def top(folder: Path) -> Path:
+    """The root of the work tree that a folder is in. Raises GitFailed outside of one."""
+    return Path(ask(["rev-parse", "--show-toplevel"], at=folder).strip())
+
+
+def resolve(name: str, *, at: Path) -> str:
+    """The full id of the commit that a name stands for. Raises GitFailed for what is no commit."""
+    return ask(["rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}"], at=at).strip()
+
+
+def is_ancestor(older: str, newer: str, *, at: Path) -> bool:
+    """True when `newer` contains `older`; a commit is its own ancestor. Raises GitFailed for an unknown one."""
+    finished = call(["merge-base", "--is-ancestor", "--end-of-options", older, newer], at=at)
+    if finished.code in (0, 1):
+        return finished.code == 0
+    raise GitFailed("merge-base", code=finished.code, words=clean(finished.err))
+
+
+def show_file(commit: str, path: str, *, at: Path) -> str | None:
+    """The text of a file in a commit, or None where the commit has no such file."""
+    finished = call(["cat-file", "blob", "--end-of-options", f"{commit}:{path}"], at=at)
+    return finished.out.decode("utf-8", "replace") if finished.code == 0 else None
+
+
+def remote_refs(url: str, *patterns: str, at: Path, timeout_s: float = 60.0) -> dict[str, str]:
+    """What a remote's refs point at. Raises GitFailed with the remote's words when it cannot be asked."""
+    listing = ask(["ls-remote", "--quiet", "--end-of-options", url, *patterns], at=at, timeout_s=timeout_s)
+    pairs = (line.split("\t", 1) for line in listing.splitlines() if "\t" in line)
+    return {ref: commit for commit, ref in pairs}
+
+
+def ensure_bare(folder: Path) -> Path:
+    """A bare repository of ours, made when it is not there. Safe twice."""
+    if not (folder / "HEAD").exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        ask(["init", "--quiet", "--bare", "."], at=folder)
+    return folder

@@ -1,0 +1,54 @@
+"""The ledger's stores: an append-only log with compare-and-append, and check-ins beside it.
+
+A writer says which record it saw last, by chaining its own records behind it. `append` is True only when the records
+are in the log, and False only when nothing of them is: what a remote answered is never believed without a look.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from wakeline.core.records import GENESIS, Record
+
+CheckIn = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """The whole log, verified. `tip` is the hash of the last record, GENESIS when there is none."""
+
+    tip: str = GENESIS
+    records: tuple[Record, ...] = ()
+
+
+class Ledger(Protocol):
+    """What every store can do. All raise LedgerError when the store cannot be asked or is not ours."""
+
+    def read(self) -> Log:
+        """The log as it is now, every link checked."""
+
+    def append(self, records: Sequence[Record], *, pins: Mapping[str, str] | None = None) -> bool:
+        """Put records behind the tip that they name. False when the log has moved: read and decide again.
+
+        `pins` maps names under the ledger to code commits that must stay fetchable; a store without code ignores them.
+        """
+
+    def check_in(self, machine: str, body: CheckIn) -> None:
+        """Leave a machine's last word; the one before it is replaced."""
+
+    def check_ins(self) -> Mapping[str, CheckIn]:
+        """The last word of every machine that left one."""
+
+
+def open_ledger(url: str, *, app: str, environment: str, workdir: Path) -> Ledger:
+    """The store that a URL names: `sqlite:///path`, or a git remote. `workdir` keeps a git store's local copy."""
+    if url.startswith("sqlite:///"):
+        from wakeline.edges.ledgers.sqlite import SqliteLedger  # noqa: PLC0415 - only one store is needed
+
+        return SqliteLedger(Path(url[len("sqlite://") :]), app=app, environment=environment)
+    from wakeline.edges.ledgers.git import GitLedger  # noqa: PLC0415 - only one store is needed
+
+    return GitLedger(url, app=app, environment=environment, workdir=workdir)

@@ -1,0 +1,193 @@
+"""A ledger in a ref of the app's own git remote: no server, no port, no new password.
+
+Every push is one commit with one parent, an empty tree, and the records as lines of its message; a fast-forward is the
+compare. What a remote answers is not believed (seen: two equal pushes both got exit 0; a cut connection reported
+failure for a record that had arrived): an append has won when a second look finds those very record ids in the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from wakeline.core.records import GENESIS, BadLog, Record, verify
+from wakeline.edges import git
+from wakeline.edges.ledgers import CheckIn, Log
+from wakeline.errors import LedgerError
+
+_NOTHING = "0" * 40
+_TRIES = 3
+_REMOTE_S = 60.0
+_AUTHOR = {
+    "GIT_AUTHOR_NAME": "wakeline",
+    "GIT_AUTHOR_EMAIL": "wakeline@localhost",
+    "GIT_COMMITTER_NAME": "wakeline",
+    "GIT_COMMITTER_EMAIL": "wakeline@localhost",
+}
+
+
+class GitLedger:
+    """One fleet's log on one remote. Keeps a bare copy in `workdir`, so an unchanged log costs one look."""
+
+    def __init__(self, url: str, *, app: str, environment: str, workdir: Path, ref: str = "") -> None:
+        self._url = url
+        self._base = f"refs/wakeline/{app}/{environment}"
+        self._ref = ref or f"{self._base}/log"
+        name = hashlib.sha256(f"{url} {self._ref}".encode()).hexdigest()[:16]
+        self._copy = workdir / f"ledger-{name}.git"
+        self._commit = ""
+        self._log = Log()
+        self.warnings: list[str] = []
+
+    def read(self) -> Log:
+        """See Ledger.read."""
+        with self._asking():
+            tip = git.remote_refs(self._url, self._ref, at=self._copy, timeout_s=_REMOTE_S).get(self._ref, "")
+            return self._read(tip)
+
+    def append(self, records: Sequence[Record], *, pins: Mapping[str, str] | None = None) -> bool:
+        """See Ledger.append. A pin that the remote refuses is a warning, never a failure."""
+        with self._asking():
+            words = ""
+            for _ in range(_TRIES):
+                if self._log.tip != records[0].previous:
+                    self._read(self._remote_tip())
+                if self._log.tip != records[0].previous:
+                    return self._contains(records)
+                before = self._commit
+                commit = self._commit_of(records, parent=before)
+                words = self._push(commit, expected=before, pins=pins or {})
+                if not words and self._remote_tip() == commit:
+                    self._commit, self._log = commit, Log(records[-1].hash, self._log.records + tuple(records))
+                    return True
+                if self._read(self._remote_tip()).tip != records[0].previous:
+                    return self._contains(records)
+        raise LedgerError(f"the ledger on {self._where} takes no record: {words}", hint="may you push there?")
+
+    def check_in(self, machine: str, body: CheckIn) -> None:
+        """See Ledger.check_in. The ref is the machine's alone, so it is replaced, not compared."""
+        with self._asking():
+            blob = json.dumps(body, sort_keys=True).encode()
+            commit = self._write_commit(blob, parent="")
+            refspec = f"+{commit}:{self._base}/check-in/{machine}"
+            git.ask(["push", "--quiet", "--end-of-options", self._url, refspec], at=self._copy, timeout_s=_REMOTE_S)
+
+    def check_ins(self) -> Mapping[str, CheckIn]:
+        """See Ledger.check_ins. One that is not ours to read is passed over."""
+        with self._asking():
+            prefix = f"{self._base}/check-in/"
+            refs = git.remote_refs(self._url, f"{prefix}*", at=self._copy, timeout_s=_REMOTE_S)
+            missing = [commit for commit in refs.values() if not self._has(commit)]
+            if missing:
+                self._fetch([f"+{ref}:{ref}" for ref in refs])
+            found = {}
+            for ref, commit in refs.items():
+                with contextlib.suppress(
+                    ValueError
+                ):  # not JSON: somebody else's ref, and only a machine's word is lost
+                    found[ref[len(prefix) :]] = json.loads(self._message(commit))
+            return found
+
+    @property
+    def _where(self) -> str:
+        return f"{without_password(self._url)} ({self._ref})"
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """One user of the copy at a time, and git's errors as ours."""
+        try:
+            git.ensure_bare(self._copy)
+            with (self._copy / "wakeline.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except git.GitFailed as error:
+            hint = "is the remote right, and can you fetch from it?"
+            raise LedgerError(f"ledger on {self._where}: {error.message}", hint=hint) from error
+        except OSError as error:
+            raise LedgerError(f"the ledger's copy {self._copy}: {error}", hint="may you write there?") from error
+
+    def _remote_tip(self) -> str:
+        return git.remote_refs(self._url, self._ref, at=self._copy, timeout_s=_REMOTE_S).get(self._ref, "")
+
+    def _read(self, tip: str) -> Log:
+        """Bring the copy to `tip` and read what is new; the whole chain is checked either way."""
+        if tip == self._commit:
+            return self._log
+        if not tip:
+            self._commit, self._log = "", Log()
+            return self._log
+        if not self._has(tip):
+            self._fetch([f"+{self._ref}:refs/wakeline/copy"])
+        new = (
+            bool(self._commit) and git.call(["merge-base", "--is-ancestor", self._commit, tip], at=self._copy).code == 0
+        )
+        known = self._log.records if new else ()
+        lines = self._lines(f"{self._commit}..{tip}" if new else tip)
+        previous = known[-1].hash if known else GENESIS
+        try:
+            records = known + verify(lines, previous=previous, start=len(known) + 1)
+        except BadLog as error:
+            raise LedgerError(f"ledger on {self._where}: {error}", hint="nothing was changed there") from error
+        self._commit, self._log = tip, Log(records[-1].hash if records else GENESIS, records)
+        return self._log
+
+    def _lines(self, revisions: str) -> list[str]:
+        """The records in a range of commits, oldest first. Raises LedgerError for commits that are not ours."""
+        listing = git.ask(["log", "-z", "--reverse", "--topo-order", "--format=%H %T %P%n%B", revisions], at=self._copy)
+        empty = self._empty_tree()
+        lines: list[str] = []
+        for entry in listing.split("\0"):
+            if not entry.strip():
+                continue
+            head, _, message = entry.partition("\n")
+            commit, tree, *parents = head.split()
+            if tree != empty or len(parents) > 1:
+                hint = "somebody else wrote there; nothing was changed"
+                raise LedgerError(f"ledger on {self._where}: commit {commit[:10]} is not wakeline's", hint=hint)
+            lines += [line for line in message.splitlines() if line]
+        return lines
+
+    def _commit_of(self, records: Sequence[Record], *, parent: str) -> str:
+        return self._write_commit("\n".join(record.line for record in records).encode(), parent=parent)
+
+    def _write_commit(self, message: bytes, *, parent: str) -> str:
+        arguments = ["commit-tree", self._empty_tree(), *(["-p", parent] if parent else [])]
+        return git.ask(arguments, at=self._copy, input=message, env=_AUTHOR).strip()
+
+    def _empty_tree(self) -> str:
+        return git.ask(["hash-object", "-w", "-t", "tree", "--stdin"], at=self._copy, input=b"").strip()
+
+    def _push(self, commit: str, *, expected: str, pins: Mapping[str, str]) -> str:
+        """Push log and pins together. Returns the remote's words when it said no; they are shown, never matched."""
+        lease = f"--force-with-lease={self._ref}:{expected or ''}"
+        held = [f"+{code}:{self._base}/{name}" for name, code in pins.items() if self._has(code)]
+        push = ["push", "--quiet", "--atomic", lease, "--end-of-options", self._url, f"{commit}:{self._ref}"]
+        finished = git.call([*push, *held], at=self._copy, timeout_s=_REMOTE_S)
+        if finished.code != 0 and held and self._remote_tip() == expected:
+            self.warnings.append(f"pins were refused: {git.clean(finished.err)}")
+            finished = git.call(push, at=self._copy, timeout_s=_REMOTE_S)
+        return "" if finished.code == 0 else git.clean(finished.err) or f"exit code {finished.code}"
+
+    def _contains(self, records: Sequence[Record]) -> bool:
+        wanted = {record.id for record in records}
+        return wanted <= {record.id for record in self._log.records}
+
+    def _has(self, commit: str) -> bool:
+        return git.call(["cat-file", "-e", f"{commit}^{{commit}}"], at=self._copy).code == 0
+
+    def _fetch(self, refspecs: Sequence[str]) -> None:
+        arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", self._url]
+        git.ask([*arguments, *refspecs], at=self._copy, timeout_s=_REMOTE_S)
+
+    def _message(self, commit: str) -> str:
+        return git.ask(["log", "-1", "--format=%B", commit], at=self._copy)
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown: what stands before the host is left out."""
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else url

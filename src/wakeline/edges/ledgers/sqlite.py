@@ -1,0 +1,92 @@
+"""A ledger in one SQLite file: for one machine, for tests and for the demo. The primary key is the compare."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from wakeline.core.records import GENESIS, BadLog, Record, verify
+from wakeline.edges.ledgers import CheckIn, Log
+from wakeline.errors import LedgerError
+
+_SCHEMA = """
+create table if not exists records (
+    fleet text not null, position integer not null, line text not null, hash text not null,
+    primary key (fleet, position));
+create table if not exists check_ins (
+    fleet text not null, machine text not null, body text not null, primary key (fleet, machine));
+"""
+_APPLICATION_ID = 0x77616B65  # "wake", so that another program's database is told apart
+_BUSY_S = 30.0
+
+
+class SqliteLedger:
+    """One fleet's log in a SQLite file that other fleets may share."""
+
+    def __init__(self, path: Path, *, app: str, environment: str) -> None:
+        self._path = path
+        self._fleet = f"{app}/{environment}"
+
+    def read(self) -> Log:
+        """See Ledger.read."""
+        with self._connected() as database:
+            query = "select line from records where fleet = ? order by position"
+            lines = [row[0] for row in database.execute(query, (self._fleet,))]
+        try:
+            records = verify(lines)
+        except BadLog as error:
+            raise LedgerError(f"{self._path}: {error}", hint="wakeline history --verify") from error
+        return Log(records[-1].hash if records else GENESIS, records)
+
+    def append(self, records: Sequence[Record], *, pins: Mapping[str, str] | None = None) -> bool:
+        """See Ledger.append. There is no code here, so `pins` has nothing to hold."""
+        del pins
+        with self._connected() as database:
+            database.execute("begin immediate")
+            query = "select position, hash from records where fleet = ? order by position desc limit 1"
+            position, tip = database.execute(query, (self._fleet,)).fetchone() or (0, GENESIS)
+            if tip != records[0].previous:
+                lines = database.execute("select line from records where fleet = ?", (self._fleet,)).fetchall()
+                database.execute("rollback")
+                return {record.line for record in records} <= {line for (line,) in lines}
+            rows = [(self._fleet, at, each.line, each.hash) for at, each in enumerate(records, position + 1)]
+            database.executemany("insert into records values (?, ?, ?, ?)", rows)
+            database.execute("commit")
+        return True
+
+    def check_in(self, machine: str, body: CheckIn) -> None:
+        """See Ledger.check_in."""
+        row = (self._fleet, machine, json.dumps(body, sort_keys=True))
+        with self._connected() as database:
+            database.execute("insert or replace into check_ins values (?, ?, ?)", row)
+
+    def check_ins(self) -> Mapping[str, CheckIn]:
+        """See Ledger.check_ins."""
+        with self._connected() as database:
+            rows = database.execute("select machine, body from check_ins where fleet = ?", (self._fleet,)).fetchall()
+        return {machine: json.loads(body) for machine, body in rows}
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with contextlib.closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as database:
+                database.execute("pragma synchronous = full")
+                self._ensure_ours(database)
+                yield database
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerError(
+                f"ledger {self._path}: {error}", hint="is the path right, and may you write there?"
+            ) from error
+
+    def _ensure_ours(self, database: sqlite3.Connection) -> None:
+        application = database.execute("pragma application_id").fetchone()[0]
+        if application == _APPLICATION_ID:
+            return
+        tables = database.execute("select count(*) from sqlite_master").fetchone()[0]
+        if application or tables:
+            raise LedgerError(f"{self._path} is some other program's database", hint="choose another path for `ledger`")
+        database.executescript(f"begin immediate; {_SCHEMA} pragma application_id = {_APPLICATION_ID}; commit;")

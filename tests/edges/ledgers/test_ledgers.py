@@ -1,0 +1,223 @@
+"""One contract for every store of the ledger, and what only git can do to us."""
+
+import concurrent.futures
+import itertools
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from wakeline.core.records import GENESIS, Draft, Record, chain
+from wakeline.edges.ledgers import Ledger, open_ledger
+from wakeline.errors import LedgerError
+
+NUMBERS = itertools.count()
+
+
+def git(*arguments: str, at: Path) -> str:
+    finished = subprocess.run(["git", *arguments], cwd=at, capture_output=True, text=True, check=True)
+    return finished.stdout.strip()
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Path:
+    git("init", "-q", "--bare", "remote.git", at=tmp_path)
+    return tmp_path / "remote.git"
+
+
+@pytest.fixture(params=["git", "sqlite"])
+def opened(request, tmp_path, remote):
+    """Opens the same ledger again, each time as another process would."""
+    url = str(remote) if request.param == "git" else f"sqlite:///{tmp_path}/ledger.sqlite"
+
+    def again() -> Ledger:
+        return open_ledger(url, app="shop", environment="uat", workdir=tmp_path / f"work{next(NUMBERS)}")
+
+    return again
+
+
+@pytest.fixture
+def on_git(remote, tmp_path):
+    return open_ledger(str(remote), app="shop", environment="uat", workdir=tmp_path / "work")
+
+
+LOG = "refs/wakeline/shop/uat/log"
+
+
+def records(*bodies: str, previous: str = GENESIS, ids: list[str] | None = None) -> tuple[Record, ...]:
+    names = ids or [f"id{next(NUMBERS)}" for _ in bodies]
+    return chain([Draft("held", {"machine": b}) for b in bodies], ids=names, previous=previous, at="t", by="ann")
+
+
+def test_an_empty_log_has_no_records(opened):
+    assert opened().read().records == ()
+    assert opened().read().tip == GENESIS
+
+
+def test_what_was_appended_is_read_back_by_everybody(opened):
+    first = records("a", "b")
+    assert opened().append(first)
+    second = records("ü\n::error::", previous=first[-1].hash)
+    assert opened().append(second)
+    assert opened().read().records == first + second
+
+
+def test_a_stale_append_loses_and_leaves_nothing(opened):
+    late = opened()
+    late.read()
+    assert opened().append(records("a"))
+    assert late.append(records("b", "c")) is False
+    assert [each.body["machine"] for each in opened().read().records] == ["a"]
+
+
+def test_the_same_append_twice_is_in_the_log_once(opened):
+    mine = records("a")
+    assert opened().append(mine)
+    assert opened().append(mine), "it is in the log, whoever put it there"
+    assert len(opened().read().records) == 1
+
+
+def test_two_writers_of_an_equal_record_do_not_both_win(opened):
+    won = [opened().append(records("same")) for _ in range(2)]
+    assert sorted(won) == [False, True]
+
+
+def _write_many(ledger: Ledger, writer: int, count: int) -> int:
+    tries = 0
+    for number in range(count):
+        while True:
+            tries += 1
+            if ledger.append(records(f"{writer}/{number}", previous=ledger.read().tip)):
+                break
+            time.sleep(random.uniform(0, 0.05))
+    return tries
+
+
+@pytest.mark.slow
+def test_with_many_writers_at_once_no_record_is_lost_and_none_doubled(opened):
+    writers, each = 6, 3
+    with concurrent.futures.ThreadPoolExecutor(writers) as pool:
+        tries = list(pool.map(lambda n: _write_many(opened(), n, each), range(writers)))
+    found = [record.body["machine"] for record in opened().read().records]
+    assert sorted(found) == sorted(f"{w}/{n}" for w in range(writers) for n in range(each))
+    assert sum(tries) >= writers * each
+
+
+def test_a_check_in_is_a_machines_last_word_and_needs_no_order(opened):
+    opened().check_in("uat", {"release": 1})
+    opened().check_in("uat", {"release": 2})
+    opened().check_in("scheduler", {"release": 1})
+    assert opened().check_ins() == {"uat": {"release": 2}, "scheduler": {"release": 1}}
+    assert opened().read().records == ()
+
+
+def test_fleets_in_one_store_do_not_see_each_other(opened, tmp_path, remote):
+    assert opened().append(records("a"))
+    url = str(remote) if (remote / "refs" / "wakeline").exists() else f"sqlite:///{tmp_path}/ledger.sqlite"
+    assert open_ledger(url, app="other", environment="uat", workdir=tmp_path / "w").read().records == ()
+
+
+def test_an_append_that_arrived_but_was_answered_with_failure_is_believed(on_git, remote):
+    """A cut connection reports failure for a record that had arrived: only a second look tells."""
+    hook = remote / "hooks" / "post-receive"
+    hook.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    hook.chmod(0o755)
+    assert on_git.append(records("a"))
+    assert len(on_git.read().records) == 1
+
+
+def test_a_push_that_is_refused_three_times_is_an_error_with_the_remotes_words(on_git, remote):
+    hook = remote / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\necho the branch is guarded >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(LedgerError, match="the branch is guarded"):
+        on_git.append(records("a"))
+
+
+def test_a_remote_that_is_not_there_is_an_error_that_names_it(tmp_path):
+    ledger = open_ledger(str(tmp_path / "gone.git"), app="a", environment="b", workdir=tmp_path / "w")
+    with pytest.raises(LedgerError, match=r"gone\.git"):
+        ledger.read()
+
+
+def test_a_ref_that_somebody_else_wrote_is_named_and_left_alone(on_git, remote, tmp_path):
+    git("init", "-q", "clone", at=tmp_path)
+    clone = tmp_path / "clone"
+    (clone / "file").write_text("hello")
+    git("add", ".", at=clone)
+    git("-c", "user.name=eve", "-c", "user.email=e@e", "commit", "-qm", "not yours", at=clone)
+    git("push", "-q", str(remote), f"HEAD:{LOG}", at=clone)
+    before = git("rev-parse", LOG, at=remote)
+    with pytest.raises(LedgerError, match="is not wakeline's"):
+        on_git.read()
+    with pytest.raises(LedgerError):
+        on_git.append(records("a"))
+    assert git("rev-parse", LOG, at=remote) == before
+
+
+def _rewrite(remote: Path, message: str) -> None:
+    tree = git("hash-object", "-w", "-t", "tree", os.devnull, at=remote)
+    who = {"GIT_AUTHOR_NAME": "e", "GIT_AUTHOR_EMAIL": "e@e", "GIT_COMMITTER_NAME": "e", "GIT_COMMITTER_EMAIL": "e@e"}
+    made = subprocess.run(
+        ["git", "commit-tree", tree],
+        cwd=remote,
+        input=message,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **who},
+    )
+    git("update-ref", LOG, made.stdout.strip(), at=remote)
+
+
+def test_a_ledger_from_a_newer_version_is_said_to_be_one(on_git, remote):
+    line = json.dumps({**records("a")[0].to_json(), "version": 2}, sort_keys=True, separators=(",", ":"))
+    _rewrite(remote, line)
+    with pytest.raises(LedgerError, match="written by a newer wakeline"):
+        on_git.read()
+
+
+def test_a_record_that_was_changed_afterwards_is_named(on_git, remote):
+    first, second = records("a", "b")
+    _rewrite(remote, first.line.replace('"by":"ann"', '"by":"eve"') + "\n" + second.line)
+    with pytest.raises(LedgerError, match="record 2"):
+        on_git.read()
+
+
+def test_an_unchanged_log_is_read_without_a_fetch(on_git, remote, monkeypatch):
+    assert on_git.append(records("a"))
+    monkeypatch.setattr(on_git, "_fetch", lambda _refs: pytest.fail("fetched again"))
+    assert len(on_git.read().records) == 1
+
+
+def test_a_pin_that_is_refused_is_a_warning_and_the_record_stands(on_git, remote, tmp_path):
+    on_git.read()
+    code = on_git._write_commit(b"code", parent="")
+    hook = remote / "hooks" / "update"
+    hook.write_text('#!/bin/sh\ncase "$1" in */approved/*) echo no pins here >&2; exit 1;; esac\n')
+    hook.chmod(0o755)
+    assert on_git.append(records("a"), pins={"approved/web": code})
+    assert "no pins here" in on_git.warnings[0]
+    assert len(on_git.read().records) == 1
+
+
+def test_some_other_programs_database_is_left_alone(tmp_path):
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("create table theirs (x)")
+    database.close()
+    ledger = open_ledger(f"sqlite:///{path}", app="a", environment="b", workdir=tmp_path)
+    with pytest.raises(LedgerError, match="some other program's database"):
+        ledger.read()
+
+
+def test_a_file_that_is_no_database_is_an_error_with_its_path(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    path.write_text("hello " * 1000)
+    with pytest.raises(LedgerError, match=r"ledger\.sqlite"):
+        open_ledger(f"sqlite:///{path}", app="a", environment="b", workdir=tmp_path).read()
