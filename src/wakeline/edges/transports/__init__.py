@@ -1,0 +1,102 @@
+"""How a machine is reached: one connection a machine and rollout, a limit on everything.
+
+`connect` opens it (that is the knock), `converse` starts the agent on it. An outcome is only ever the agent's own last
+event: a stream that ends without one is lost, whatever the library says of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from wakeline.core.model import Machine
+from wakeline.core.presence import Phase
+from wakeline.errors import WakelineError
+
+LINE_BYTES_MAX = 1024 * 1024
+Message = Mapping[str, Any]
+
+
+class NotReached(WakelineError):
+    """A machine was not reached. `phase` says how far we came; `message` is the cause."""
+
+    def __init__(self, phase: Phase, cause: str, *, hint: str = "") -> None:
+        super().__init__(f"{phase.value}: {cause}", hint=hint)
+        self.phase = phase
+        self.cause = cause
+
+
+class Lost(WakelineError):
+    """The contact ended before the agent's last word, or what came was not its language."""
+
+
+class Conversation:
+    """JSON lines to and from a running agent."""
+
+    def __init__(self, reader: Any, writer: Any, *, silence_s: float) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._silence_s = silence_s
+
+    async def send(self, message: Message) -> None:
+        """Say something to the agent. Raises Lost when nobody listens any more."""
+        try:
+            self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+            await asyncio.wait_for(self._writer.drain(), self._silence_s)
+        except (OSError, asyncio.TimeoutError) as error:
+            raise Lost(f"the contact was lost: {error or 'no answer'}") from error
+
+    async def events(self) -> AsyncIterator[Message]:
+        """What the agent says, up to and with `finished`. Raises Lost when the stream ends before that."""
+        while True:
+            event = await self._event()
+            yield event
+            if event["event"] == "finished":
+                return
+
+    async def _event(self) -> Message:
+        try:
+            line = await asyncio.wait_for(self._reader.readline(), self._silence_s)
+        except asyncio.TimeoutError as error:
+            raise Lost(f"no word for {self._silence_s:g} s") from error
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise Lost(f"the contact was lost: {error}") from error
+        except ValueError as error:
+            raise Lost(f"a line of more than {LINE_BYTES_MAX} bytes, which no agent writes") from error
+        if not line.endswith(b"\n"):
+            raise Lost("the contact ended before the agent's last word")
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise Lost(f"what came is not the agent's language: {line[:80]!r}") from error
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+            raise Lost(f"what came is not an event: {line[:80]!r}")
+        return event
+
+
+class Connection(Protocol):
+    """An open way to one machine."""
+
+    async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
+        """Start the agent on the machine, sent first where its digest is missing."""
+
+    async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
+        """Run one small command of ours: exit code and both outputs."""
+
+    async def close(self) -> None:
+        """Let go of it. What runs on the machine goes on."""
+
+
+class Transport(Protocol):
+    """A way to reach machines."""
+
+    async def connect(self, machine: Machine, *, limit_s: float) -> Connection:
+        """Open a connection. Raises NotReached with the phase that it came to."""
+
+
+def folder_of(address: str) -> Path:
+    """The folder that a `local:` address names."""
+    return Path(address[len("local:") :])

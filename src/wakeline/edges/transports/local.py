@@ -1,0 +1,85 @@
+"""A machine that is a folder on this machine: for the demo, and for tests without root.
+
+Its home is `home/` inside the folder. A file named `asleep` in it is its power switch: as long as it is there, the
+machine does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from wakeline.core.model import Machine
+from wakeline.core.presence import Phase
+from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, folder_of
+
+
+class LocalTransport:
+    """Reaches machines whose address is `local:FOLDER`."""
+
+    async def connect(self, machine: Machine, *, limit_s: float) -> LocalConnection:
+        """See Transport.connect. A folder is reached at once, so `limit_s` is never used up."""
+        del limit_s
+        folder = folder_of(machine.address)
+        if not folder.is_dir():
+            raise NotReached(Phase.NAME, f"there is no folder {folder}", hint="wakeline setup makes it")
+        if (folder / "asleep").exists():
+            raise NotReached(Phase.TCP, "switched off")
+        return LocalConnection(folder)
+
+
+class LocalConnection:
+    """A connection to a folder: the agent is a child process with that folder as its world."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._children: list[asyncio.subprocess.Process] = []
+
+    async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
+        """See Connection.converse."""
+        file = self._folder / "home" / "agents" / f"{digest}.pyz"
+        if not file.exists():
+            await asyncio.to_thread(_place, file, agent)
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(file),
+            "--home",
+            str(self._folder / "home"),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            limit=LINE_BYTES_MAX,
+            start_new_session=True,
+        )
+        self._children.append(child)
+        return Conversation(child.stdout, child.stdin, silence_s=silence_s)
+
+    async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
+        """See Connection.run."""
+        pipe = asyncio.subprocess.PIPE
+        child = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", command, cwd=self._folder, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        out, err = await asyncio.wait_for(child.communicate(feed), limit_s)
+        return child.returncode or 0, out, err
+
+    async def close(self) -> None:
+        """See Connection.close. The agent sees the end of its input and ends by itself."""
+        for child in self._children:
+            if child.stdin is not None:
+                child.stdin.close()
+            with contextlib.suppress(asyncio.TimeoutError):  # an accepted order goes on without us
+                await asyncio.wait_for(child.wait(), 5)
+
+
+def _place(file: Path, content: bytes) -> None:
+    """Write beside, then rename: nobody ever starts half an agent."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = file.with_suffix(f".{os.getpid()}.part")
+    beside.write_bytes(content)
+    beside.chmod(0o700)
+    beside.rename(file)

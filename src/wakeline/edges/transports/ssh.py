@@ -1,0 +1,210 @@
+"""SSH by asyncssh, in phases, so that a machine that is off and a machine that refuses us are never mixed up.
+
+Phases: address, name, jump host, TCP, banner, host key, login. The user's ~/.ssh/config is read by asyncssh itself. The
+host key is pinned to the machine's *name*, because a stopped cloud machine comes back with another address. Never
+trust-on-first-use: a key that is not in known_hosts is refused.
+
+Seen with asyncssh 2.24: a lost connection is silent (a process then "ends" with no exit status), and a changed and an
+unknown host key are one class of error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import shlex
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wakeline.core.model import Machine
+from wakeline.core.presence import Phase
+from wakeline.edges.transports import Conversation, NotReached
+
+if TYPE_CHECKING:
+    import asyncssh
+
+_REFUSED_AGAIN_S = 1.0
+_KEEPALIVE_S = 15
+_HOME = "/var/lib/wakeline"
+
+
+@dataclasses.dataclass(frozen=True)
+class SshTransport:
+    """Reaches machines by SSH. `config` and `known_hosts` are files; empty means the user's own."""
+
+    known_hosts: str = ""
+    config: str = ""
+    home: str = _HOME
+
+    async def connect(self, machine: Machine, *, limit_s: float) -> SshConnection:
+        """See Transport.connect."""
+        import asyncssh  # noqa: PLC0415 - 0.2 s, paid only when a machine is reached by SSH
+
+        address = await _address(machine, limit_s=limit_s)
+        options = self._options(asyncssh, machine, address, limit_s=limit_s)
+        jump = getattr(options, "tunnel", None)
+        sock = None if jump else await _open_tcp(options.host or address.host, options.port or 22, limit_s=limit_s)
+        try:
+            connection = await asyncio.wait_for(
+                asyncssh.connect(options.host or address.host, options=options, **({"sock": sock} if sock else {})),
+                limit_s,
+            )
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            reached = _not_reached(asyncssh, error, machine, jump=bool(jump), limit_s=limit_s)
+            if reached is None:
+                raise
+            raise reached from error
+        return SshConnection(connection, home=self.home)
+
+    def _options(self, asyncssh: Any, machine: Machine, address: _Address, *, limit_s: float) -> Any:
+        known = Path(self.known_hosts).expanduser() if self.known_hosts else Path("~/.ssh/known_hosts").expanduser()
+        if not known.is_file():
+            hint = f"put the machine's host key there: ssh-keyscan {address.host}, compare it, then add it"
+            raise NotReached(Phase.HOST_KEY, f"there is no known_hosts file at {known}", hint=hint)
+        given: dict[str, Any] = {"username": address.user} if address.user else {}
+        if address.port:
+            given["port"] = address.port
+        config = [str(Path(self.config).expanduser())] if self.config else ()
+        try:
+            return asyncssh.SSHClientConnectionOptions(
+                host=address.host,
+                config=config or (),
+                known_hosts=str(known),
+                host_key_alias=machine.name if _names(known, machine.name) else None,
+                keepalive_interval=_KEEPALIVE_S,
+                keepalive_count_max=3,
+                connect_timeout=limit_s,
+                login_timeout=limit_s,
+                **given,
+            )
+        except (OSError, ValueError, asyncssh.Error) as error:
+            raise NotReached(Phase.LOGIN, f"the SSH settings cannot be used: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Address:
+    host: str
+    user: str = ""
+    port: int = 0
+
+
+async def _address(machine: Machine, *, limit_s: float) -> _Address:
+    """Split user@host:port; `cmd:…` is asked for it anew each time."""
+    text = machine.address
+    if text.startswith("cmd:"):
+        text = await _ask_for_address(text[len("cmd:") :], limit_s=limit_s)
+    user, _, rest = text.rpartition("@")
+    host, colon, port = rest.rpartition(":")
+    if colon and port.isdigit() and host.count(":") == 0:
+        return _Address(host, user, int(port))
+    return _Address(rest.strip("[]"), user)
+
+
+async def _ask_for_address(command: str, *, limit_s: float) -> str:
+    pipe = asyncio.subprocess.PIPE
+    try:
+        child = await asyncio.create_subprocess_exec(*shlex.split(command), stdout=pipe, stderr=pipe)
+        out, err = await asyncio.wait_for(child.communicate(), max(limit_s, 30))
+    except (OSError, ValueError, asyncio.TimeoutError) as error:
+        raise NotReached(Phase.ADDRESS, f"`{command}` did not say an address: {error or 'no answer'}") from error
+    words = out.decode("utf-8", "replace").split()
+    if child.returncode or len(words) != 1:
+        said = err.decode("utf-8", "replace").strip()[-200:] or "it printed no single word"
+        raise NotReached(Phase.ADDRESS, f"`{command}` exit {child.returncode}: {said}")
+    return words[0]
+
+
+async def _open_tcp(host: str, port: int, *, limit_s: float) -> socket.socket:
+    """Name and TCP by ourselves, so that their errors are told from SSH's. Refused is asked once more."""
+    loop = asyncio.get_running_loop()
+    try:
+        infos = await asyncio.wait_for(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM), limit_s)
+    except (OSError, asyncio.TimeoutError, UnicodeError) as error:
+        raise NotReached(Phase.NAME, f"the name {host} is not known: {error}") from error
+    family, kind, protocol, _, target = infos[0]
+    for again in (True, False):
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        try:
+            await asyncio.wait_for(loop.sock_connect(sock, target), limit_s)
+        except ConnectionRefusedError as error:
+            sock.close()
+            if again:
+                await asyncio.sleep(min(_REFUSED_AGAIN_S, limit_s))  # it may be booting
+                continue
+            raise NotReached(Phase.TCP, f"{host} port {port} refuses connections") from error
+        except asyncio.TimeoutError as error:
+            sock.close()
+            raise NotReached(Phase.TCP, f"{host} port {port} did not answer within {limit_s:g} s") from error
+        except OSError as error:
+            sock.close()
+            raise NotReached(Phase.TCP, f"{host} port {port}: {error.strerror or error}") from error
+        else:
+            return sock
+    raise AssertionError("the loop returns or raises")
+
+
+def _not_reached(
+    asyncssh: Any, error: BaseException, machine: Machine, *, jump: bool, limit_s: float
+) -> NotReached | None:
+    """Which phase an error of asyncssh belongs to; None for one that is not about reaching."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        hint = f"compare the key on the machine's console, then change the line of {machine.name} in known_hosts"
+        return NotReached(Phase.HOST_KEY, f"{machine.name} showed a key that is not in known_hosts", hint=hint)
+    if isinstance(error, asyncssh.PermissionDenied):
+        return NotReached(Phase.LOGIN, f"{machine.name} refuses our key: {text}", hint="is the key in authorized_keys?")
+    if isinstance(error, asyncssh.ChannelOpenError):
+        return NotReached(Phase.JUMP, f"the jump host cannot reach {machine.name}: {text}")
+    if isinstance(error, (asyncio.TimeoutError, asyncssh.Error, OSError)):
+        cause = f"no answer within {limit_s:g} s" if isinstance(error, asyncio.TimeoutError) else text
+        return NotReached(Phase.JUMP if jump else Phase.BANNER, cause)
+    return None
+
+
+def _names(known_hosts: Path, name: str) -> bool:
+    """Whether known_hosts has a line for the machine's name; else its address is looked up, as ssh does."""
+    lines = known_hosts.read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(name in line.split()[0].split(",") for line in lines if line.strip() and not line.startswith("#"))
+
+
+class SshConnection:
+    """One SSH connection; the agent and small commands each get a channel of their own on it."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, *, home: str) -> None:
+        self._connection = connection
+        self._home = home
+
+    async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
+        """See Connection.converse. One round trip when the agent is there, one more to send it."""
+        file = f"{self._home}/agents/{digest}.pyz"
+        asked = await self.run(f"test -x {shlex.quote(file)}")
+        if asked[0] != 0:
+            await self._place(file, agent)
+        command = shlex.join(["python3", file, "--home", self._home, *arguments])
+        process = await self._connection.create_process(command, encoding=None)
+        return Conversation(process.stdout, process.stdin, silence_s=silence_s)
+
+    async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
+        """See Connection.run."""
+        done = await asyncio.wait_for(self._connection.run(command, input=feed, encoding=None), limit_s)
+        code = done.exit_status if done.exit_status is not None else -1
+        return code, bytes(done.stdout or b""), bytes(done.stderr or b"")
+
+    async def close(self) -> None:
+        """See Connection.close."""
+        self._connection.close()
+        await self._connection.wait_closed()
+
+    async def _place(self, file: str, agent: bytes) -> None:
+        target = shlex.quote(file)
+        beside = shlex.quote(f"{file}.part")
+        script = f"umask 077; mkdir -p $(dirname {target}) && cat >{beside}.$$ && chmod 700 {beside}.$$"
+        code, _, err = await self.run(f"{script} && sync {beside}.$$ && mv {beside}.$$ {target}", feed=agent)
+        if code != 0:
+            words = err.decode("utf-8", "replace").strip()[-300:]
+            hint = "wakeline setup makes the folder and gives it to the deploy user"
+            raise NotReached(Phase.AGENT, f"the agent cannot be placed at {file}: {words}", hint=hint)
