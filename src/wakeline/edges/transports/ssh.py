@@ -192,7 +192,7 @@ class SshConnection:
         """See Connection.run."""
         done = await asyncio.wait_for(self._connection.run(command, input=feed, encoding=None), limit_s)
         code = done.exit_status if done.exit_status is not None else -1
-        return code, bytes(done.stdout or b""), bytes(done.stderr or b"")
+        return code, _bytes(done.stdout), _bytes(done.stderr)
 
     async def close(self) -> None:
         """See Connection.close."""
@@ -208,3 +208,7 @@ class SshConnection:
             words = err.decode("utf-8", "replace").strip()[-300:]
             hint = "wakeline setup makes the folder and gives it to the deploy user"
             raise NotReached(Phase.AGENT, f"the agent cannot be placed at {file}: {words}", hint=hint)
+
+
+def _bytes(output: bytes | str | None) -> bytes:
+    return output.encode() if isinstance(output, str) else bytes(output or b"")

@@ -1,0 +1,5 @@
+"""The fleet file: what a user writes in `wakeline.toml`, read and judged as a whole."""
+
+from wakeline.fleet.reading import FleetFile, FleetFileError, Problem, load
+
+__all__ = ["FleetFile", "FleetFileError", "Problem", "load"]
