@@ -176,6 +176,7 @@ class Rollout:
     running: frozenset[str] = frozenset()
     results: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
     sent_before: frozenset[str] = frozenset()
+    receipted: frozenset[str] = frozenset()
     claims: frozenset[str] = frozenset()
     open_claim: str = ""
     stopping: str = ""
@@ -251,8 +252,9 @@ def _once_wanted(rollout: Rollout, event: OnceWanted) -> tuple[Rollout, list[Com
 
 
 def _once_verified(rollout: Rollout, event: OnceVerified) -> tuple[Rollout, list[Command]]:
-    if event.machine != rollout.lead:
-        return rollout, []  # a follower's check writes no receipt
+    if event.machine != rollout.lead or event.step in rollout.receipted:
+        return rollout, []  # a follower's check writes no receipt, and one receipt is enough
+    rollout = dataclasses.replace(rollout, receipted=rollout.receipted | {event.step})
     body = {"release": rollout.release, "step": event.step, "how": "verified", "breaks_older": event.breaks_older}
     return rollout, [Write(Draft("receipt", body))]
 

