@@ -1,0 +1,297 @@
+"""One deploy or rollback: admission, lease, release, walk, and what is said at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from wakeline.core import admission, check_in, rollout
+from wakeline.core.lease import LENGTH_S
+from wakeline.core.model import Fleet, Order, Presence
+from wakeline.core.records import Draft
+from wakeline.core.state import Claim, Lease, Release, State
+from wakeline.driver.leasing import Holder, until_takeable
+from wakeline.driver.progress import Notice, Tell
+from wakeline.driver.project import Project
+from wakeline.driver.walking import Party, Walk
+from wakeline.edges.agent_file import agent_file
+from wakeline.edges.clock import boottime_s
+from wakeline.errors import Busy, InDoubt, Usage, WakelineError
+from wakeline.fleet import FleetFile
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What was asked for. `what` is deploy, rollback or retry; `to` is a release, 0 for the last good one."""
+
+    what: str = "deploy"
+    commit: str = ""
+    to: int = 0
+    stage: str = ""
+    wait: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How it ended: the release as the ledger has it now, and what is open."""
+
+    release: Release
+    fleet: Fleet
+    ended: str
+    in_doubt: tuple[Claim, ...]
+    warnings: tuple[str, ...] = ()
+
+
+async def deploy(project: Project, wish: Wish, *, tell: Tell) -> Result:
+    """Deploy a commit, or go back to one. Raises Busy, InDoubt and Usage before anything was started."""
+    if wish.stage and all(stage.name != wish.stage for stage in project.file.fleet.stages):
+        names = ", ".join(stage.name for stage in project.file.fleet.stages)
+        raise Usage(f"there is no stage {wish.stage!r}", hint=f"stages: {names}")
+    commit = "" if wish.what == "rollback" else project.code.resolve(wish.commit, checkout=project.checkout)
+    desk = _Desk(project, wish, commit)
+    holder, admitted = await desk.begin(tell)
+    return await desk.walk(holder, admitted, tell=tell)
+
+
+@dataclasses.dataclass
+class _Admitted:
+    """What the lease was taken for."""
+
+    number: int
+    file: FleetFile
+    approved: frozenset[str] = frozenset()
+
+
+class _Desk:
+    """Holds what one deploy knows, from the request to the last word."""
+
+    def __init__(self, project: Project, wish: Wish, commit: str) -> None:
+        self._project = project
+        self._writer = project.writer
+        self._wish = wish
+        self._commit = commit
+        self._request = secrets.token_hex(8)
+        self._asked = False
+
+    async def begin(self, tell: Tell) -> tuple[Holder, _Admitted]:
+        """Take the lease and make the release in one push, as soon as both may be."""
+        project = self._project
+        said = await asyncio.to_thread(self._check_ins)
+        while True:
+            state = await self._writer.read()
+            self._not_superseded(state)
+            if not state.lease.free:
+                await self._ask()
+                state = await until_takeable(self._writer, tell=tell, wait=self._wish.wait)
+                self._not_superseded(state)
+            believed = (state.lease.number, state.lease.renewed, state.lease.free)
+            began_s = boottime_s()
+            made: list[_Admitted] = []
+
+            def decide(
+                now: State, believed: tuple[int, int, bool] = believed, made: list[_Admitted] = made
+            ) -> Sequence[Draft]:
+                if (now.lease.number, now.lease.renewed, now.lease.free) != believed and not now.lease.free:
+                    return ()
+                made[:] = [self._admit(now)]
+                return self._opening(now, made[0], said)
+
+            state = await self._writer.write(decide)
+            if made and not state.lease.free and state.lease.holder == self._writer.by:
+                holder = Holder(self._writer, state.lease.number, LENGTH_S, began_s)
+                tell(Notice("release", text=project.file.fleet.app, data=_shown(state.releases[made[0].number])))
+                return holder, made[0]
+
+    def _take(
+        self, now: State, *, believed: Lease, said: Mapping[str, Mapping[str, object]], made: list[_Admitted]
+    ) -> Sequence[Draft]:
+        """Nothing when somebody renewed or took the lease meanwhile: then it is watched anew."""
+        made.clear()
+        if now.lease != believed and not now.lease.free:
+            return ()
+        made.append(self._admit(now))
+        return self._opening(now, made[0], said)
+
+    async def walk(self, holder: Holder, admitted: _Admitted, *, tell: Tell) -> Result:
+        """Walk the stages, whatever interrupts it, and say how it ended."""
+        state = self._writer.state
+        release = state.releases[admitted.number]
+        orders = self._orders(admitted, release, state)
+        machines = {machine.name: machine for machine in self._project.file.fleet.machines}
+        party = Party(machines, orders, self._project.transport_of, agent_file())
+        begun = self._rollout(state, release, admitted)
+
+        def approve(now: State, draft: Draft) -> Draft:
+            stage = draft.body["stage"]
+            mine = {name: order.to_json() for name, order in orders.items() if order.stage == stage}
+            body = {**draft.body, "orders": mine, "agent": party.agent.digest, "after": now.tip}
+            return Draft(draft.kind, body)
+
+        at_once = sorted(admitted.approved - release.approved)
+        if at_once:
+            drafts = [Draft("approved", {"release": release.number, "stage": stage}) for stage in at_once]
+            await holder.write(lambda now: [approve(now, each) for each in drafts])
+        walk = Walk(begun, party=party, holder=holder, approve=approve, tell=tell)
+        with _stopped_by_signals(walk.stop):
+            done = await walk.run()
+        return self._result(admitted.number, done.ended)
+
+    def _result(self, number: int, ended: str) -> Result:
+        state = self._writer.state
+        warnings = tuple(getattr(self._writer.ledger, "warnings", ()))
+        return Result(state.releases[number], self._project.file.fleet, ended, state.in_doubt, warnings)
+
+    def _check_ins(self) -> Mapping[str, Mapping[str, object]]:
+        return self._writer.ledger.check_ins()
+
+    async def _ask(self) -> None:
+        """Put the request on record, so that of those waiting the last one goes."""
+        if self._asked or not self._wish.wait:
+            return
+        body = {"request": self._request, "what": self._wish.what, "commit": self._commit}
+        await self._writer.write(lambda _: [Draft("requested", body)])
+        self._asked = True
+
+    def _not_superseded(self, state: State) -> None:
+        if self._asked and self._request not in state.requests:
+            release = state.superseded.get(self._request, 0)
+            raise Busy(f"superseded: release {release} took over", hint="wakeline status")
+
+    def _admit(self, state: State) -> _Admitted:
+        """Ask the core which release this becomes. Raises what stands in the way."""
+        wish, code = self._wish, self._project.code
+        if wish.what == "rollback":
+            answer = admission.rollback(state, to=wish.to)
+        else:
+            newest = state.newest
+            facts = admission.Ancestry(
+                older_than_newest=bool(newest and code.is_older(self._commit, newest.commit)),
+                refused_by=next((each for each in state.refused_commits if self._is_not_newer(each)), ""),
+            )
+            again = wish.what == "retry"
+            answer = admission.deploy(
+                state, commit=self._commit, pins={}, ancestry=facts, again=again, stage=wish.stage
+            )
+        if isinstance(answer, admission.Refused):
+            raise _refusal(answer)
+        if isinstance(answer, admission.CarryOn):
+            release = state.releases[answer.release]
+            return _Admitted(release.number, self._project.file_at(release.commit))
+        self._new = answer
+        return _Admitted(answer.number, self._project.file_at(answer.commit), answer.approved_at_once)
+
+    _new: admission.NewRelease | None = None
+
+    def _is_not_newer(self, refused: str) -> bool:
+        return self._commit == refused or self._project.code.is_older(self._commit, refused)
+
+    def _opening(self, state: State, admitted: _Admitted, said: Mapping[str, Mapping[str, object]]) -> list[Draft]:
+        """Lease, release and what machines have said since, in one push: nothing between them needs a fence."""
+        fence = state.lease.number + 1
+        drafts = [Draft("lease-taken", {"fence": fence, "holder": self._writer.by, "length_s": LENGTH_S})]
+        new = self._new
+        if new is None or new.number != admitted.number:
+            drafts.append(Draft("carried-on", {"fence": fence, "release": admitted.number}))
+        else:
+            drafts += self._made(state, new, fence)
+        others = [each for each in state.requests if each != self._request]
+        drafts += [
+            Draft("request-superseded", {"fence": fence, "request": each, "release": admitted.number})
+            for each in others
+        ]
+        if self._asked:
+            drafts.append(Draft("request-ended", {"fence": fence, "request": self._request}))
+        heard = check_in.settled(state, said.items())
+        return drafts + [Draft(each.kind, {**each.body, "fence": fence}) for each in heard]
+
+    def _made(self, state: State, new: admission.NewRelease, fence: int) -> list[Draft]:
+        fleet = self._project.file.fleet
+        body = {"fence": fence, "release": new.number, "commit": new.commit, "pins": dict(new.pins), "lead": fleet.lead}
+        drafts = [Draft("release-made", {**body, "rollback_to": new.rollback_to, "stages": _stages(fleet)})]
+        if new.rollback_to and state.newest:
+            refused = {"commits": [state.newest.commit], "why": f"rolled back by release {new.number}"}
+            drafts.append(Draft("commits-refused", {"fence": fence, **refused}))
+        return drafts
+
+    def _orders(self, admitted: _Admitted, release: Release, state: State) -> dict[str, Order]:
+        return admitted.file.orders(
+            fleet=self._project.file.fleet,
+            release=release.number,
+            commit=release.commit,
+            pins=release.pins,
+            rollback=bool(release.rollback_to),
+            barrier=state.barrier,
+        )
+
+    def _rollout(self, state: State, release: Release, admitted: _Admitted) -> rollout.Rollout:
+        earlier = {
+            name: result.outcome
+            for name, result in release.results.items()
+            if self._wish.stage and (stage := release.stage_of(name)) and stage.name != self._wish.stage
+        }
+        receipts = frozenset(step for number, step in state.receipts if number == release.number)
+        return rollout.Rollout(
+            release.number,
+            release.stages,
+            release.lead,
+            {stage.name: stage.at_once for stage in self._project.file.fleet.stages},
+            _reached_before(state, self._project.file.fleet),
+            approved=release.approved | admitted.approved,
+            rollback=bool(release.rollback_to),
+            only_stage=self._wish.stage,
+            sent_before=release.sent,
+            receipted=receipts,
+            results=earlier,
+        )
+
+
+def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
+    """Machines that setup has reached, or that have ever had an outcome of their own."""
+    heard = {
+        name for release in state.releases.values() for name, each in release.results.items() if each.outcome.passed
+    }
+    return frozenset(heard | set(state.machines)) & {machine.name for machine in fleet.machines}
+
+
+def _stages(fleet: Fleet) -> list[dict[str, object]]:
+    return [
+        {
+            "name": stage.name,
+            "gates": stage.gates,
+            "goes_on": stage.goes_on,
+            "machines": [{"name": m.name, "presence": Presence(m.presence).value} for m in stage.machines],
+        }
+        for stage in fleet.stages
+    ]
+
+
+def _shown(release: Release) -> dict[str, object]:
+    stages = [{"name": stage.name, "machines": list(stage.machines)} for stage in release.stages]
+    return {"number": release.number, "commit": release.commit, "rollback_to": release.rollback_to, "stages": stages}
+
+
+def _refusal(answer: admission.Refused) -> WakelineError:
+    """The core's reason as an error with its exit code."""
+    kinds: dict[admission.Blocked, type[WakelineError]] = {
+        admission.Blocked.IN_DOUBT: InDoubt,
+        admission.Blocked.NOTHING_GOOD: Usage,
+    }
+    return kinds.get(answer.blocked, Busy)(answer.why, hint=answer.hint)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: Callable[[str], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the walk in good order; a second one changes nothing."""
+    loop = asyncio.get_running_loop()
+    names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+    for number, name in names.items():
+        loop.add_signal_handler(number, stop, name)
+    try:
+        yield
+    finally:
+        for number in names:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,98 @@
+"""One app as the runner has it: its checkout, its code, its fleet file and its ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import os
+import socket
+from pathlib import Path
+
+from wakeline.core.model import Machine
+from wakeline.driver.writer import Writer
+from wakeline.edges import git
+from wakeline.edges.code import Code
+from wakeline.edges.ledgers import open_ledger
+from wakeline.edges.ledgers.git import copy_of
+from wakeline.edges.transports import Transport
+from wakeline.errors import Usage
+from wakeline.fleet import FleetFile, load
+
+FILE = "wakeline.toml"
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """What every verb needs first. `file` is the fleet file at the newest commit of the allowed branch."""
+
+    checkout: Path | None
+    code: Code
+    tip: str
+    file: FleetFile
+    writer: Writer
+
+    def file_at(self, commit: str) -> FleetFile:
+        """The fleet file of the commit to be deployed. Raises Usage for a commit without one."""
+        text = self.code.file(commit, FILE)
+        if text is None:
+            raise Usage(f"commit {commit[:10]} has no {FILE}", hint="wakeline init writes one; commit and push it")
+        return load(text, name=f"{commit[:10]}:{FILE}")
+
+    def transport_of(self, machine: Machine) -> Transport:
+        """How a machine is reached: by its address."""
+        if machine.address.startswith("local:"):
+            from wakeline.edges.transports.local import LocalTransport  # noqa: PLC0415 - only what is used
+
+            return LocalTransport()
+        from wakeline.edges.transports.ssh import SshTransport  # noqa: PLC0415 - asyncssh is slow to import
+
+        known_hosts = self.checkout / "known_hosts" if self.checkout else None
+        given = os.environ.get("WAKELINE_KNOWN_HOSTS", "")
+        found = given or (str(known_hosts) if known_hosts and known_hosts.is_file() else "")
+        return SshTransport(known_hosts=found, config=os.environ.get("WAKELINE_SSH_CONFIG", ""))
+
+
+def open_project(folder: Path) -> Project:
+    """Find the fleet file from a folder inside a checkout, fetch the branch, and open the ledger.
+
+    Raises Usage when there is no fleet file, FleetFileError for a bad one, RolloutFailed for an unreachable remote.
+    """
+    checkout = _checkout(folder)
+    here = load((checkout / FILE).read_text(encoding="utf-8"), name=FILE)
+    workdir = _workdir()
+    url = _absolute(here.git, checkout)
+    code = Code(url, branch=here.branch, copy=copy_of(url, workdir=workdir))
+    tip = code.fetch()
+    text = code.file(tip, FILE)
+    file = here if text is None else load(text, name=f"{here.branch}:{FILE}")
+    where = url if file.ledger == file.git else file.ledger
+    ledger = open_ledger(where, app=file.fleet.app, environment=file.fleet.environment, workdir=workdir)
+    return Project(checkout, code, tip, file, Writer(ledger, by=who()))
+
+
+def who() -> str:
+    """Who writes, for people: user and machine, or the run of the workflow."""
+    run = os.environ.get("GITHUB_RUN_ID")
+    if run:
+        return f"{os.environ.get('GITHUB_ACTOR', 'github')} (run {run})"
+    return f"{getpass.getuser()}@{socket.gethostname()} ({os.getpid()})"
+
+
+def _checkout(folder: Path) -> Path:
+    try:
+        top = git.top(folder)
+    except git.GitFailed as error:
+        raise Usage(f"{folder} is not in a git checkout", hint="run wakeline inside your app's repository") from error
+    if not (top / FILE).is_file():
+        raise Usage(f"there is no {FILE} in {top}", hint="wakeline init writes one")
+    return top
+
+
+def _absolute(url: str, checkout: Path) -> str:
+    """A remote that is a relative path is meant from the checkout."""
+    return str((checkout / url).resolve()) if url.startswith((".", "/")) else url
+
+
+def _workdir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "wakeline"

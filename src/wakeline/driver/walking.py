@@ -1,0 +1,227 @@
+"""One walk of a release: does what core/rollout.py says, and feeds it what happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wakeline.core import rollout
+from wakeline.core.model import Machine, Order, Outcome, Step
+from wakeline.core.presence import Phase, judge
+from wakeline.core.records import Draft
+from wakeline.core.state import State
+from wakeline.driver.leasing import Holder, LeaseLost
+from wakeline.driver.progress import Notice, Tell
+from wakeline.edges.agent_file import AgentFile
+from wakeline.edges.transports import Connection, Conversation, Lost, NotReached, Transport
+from wakeline.errors import WakelineError
+
+KNOCK_S = 5.0
+STOP_GRACE_S = 4.0
+_SILENCE_MARGIN_S = 300.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Party:
+    """The machines of one walk: how to reach each, and its order."""
+
+    machines: Mapping[str, Machine]
+    orders: Mapping[str, Order]
+    transport_of: Callable[[Machine], Transport]
+    agent: AgentFile
+
+
+Approve = Callable[[State, Draft], Draft]
+
+
+class Walk:
+    """Runs a rollout to its end. One connection a machine; what a lost one did not say is `unknown`."""
+
+    def __init__(self, begun: rollout.Rollout, *, party: Party, holder: Holder, approve: Approve, tell: Tell) -> None:
+        self.rollout = begun
+        self._party = party
+        self._holder = holder
+        self._approve = approve
+        self._tell = tell
+        self._events: asyncio.Queue[rollout.Event] = asyncio.Queue()
+        self._connections: dict[str, Connection] = {}
+        self._conversations: dict[str, Conversation] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._began: dict[str, float] = {}
+        self.lost_lease = ""
+
+    def stop(self, why: str) -> None:
+        """Ask for an early end. Machines get a moment to say how they stand; then the walk ends without them."""
+        self._events.put_nowait(rollout.StopAsked(why))
+        self._start(self._give_up_after(STOP_GRACE_S))
+
+    async def run(self) -> rollout.Rollout:
+        """Walk to the end. Raises LeaseLost or LedgerError when nothing can be written any more."""
+        try:
+            async with self._holder.kept(self._lease_is_lost):
+                self.rollout, commands = rollout.begin(self.rollout)
+                await self._obey(commands)
+                while not self.rollout.ended:
+                    event = await self._events.get()
+                    if self.lost_lease:
+                        raise LeaseLost(self.lost_lease, hint="wakeline status shows who goes on")
+                    self.rollout, commands = rollout.advance(self.rollout, event)
+                    await self._obey(commands)
+        finally:
+            await self._let_go()
+        return self.rollout
+
+    async def _obey(self, commands: list[rollout.Command]) -> None:
+        """Records come before the acts that they allow; neighbours go in one push."""
+        drafts: list[Draft] = []
+        for command in commands:
+            if isinstance(command, rollout.Write):
+                drafts.append(command.draft)
+                continue
+            if isinstance(command, rollout.End):
+                drafts.append(Draft("lease-freed", {}))
+            await self._write(drafts)
+            drafts = []
+            self._do(command)
+        await self._write(drafts)
+
+    async def _write(self, drafts: list[Draft]) -> None:
+        if not drafts:
+            return
+        pins = {
+            f"approved/{each.body['stage']}": next(iter(self._party.orders.values())).commit
+            for each in drafts
+            if each.kind == "approved"
+        }
+        await self._holder.write(
+            lambda state: [self._approve(state, each) if each.kind == "approved" else each for each in drafts],
+            pins=pins,
+        )
+        for draft in drafts:
+            self._tell(Notice(draft.kind, str(draft.body.get("machine", "")), data=dict(draft.body)))
+
+    def _do(self, command: rollout.Command) -> None:
+        if isinstance(command, rollout.Knock):
+            self._start(self._knock(self._party.machines[command.machine]))
+        elif isinstance(command, rollout.Send):
+            self._start(self._deploy(command.machine))
+        elif isinstance(command, rollout.GiveClaim):
+            word = {"do": "claimed", "step": command.step, "claim": command.claim}
+            self._start(self._say(command.machine, word))
+        elif isinstance(command, rollout.Stop):
+            self._start(self._say(command.machine, {"do": "stop", "why": command.why}))
+
+    async def _knock(self, machine: Machine) -> None:
+        self._tell(Notice("knock", machine.name))
+        try:
+            transport = self._party.transport_of(machine)
+            self._connections[machine.name] = await transport.connect(machine, limit_s=KNOCK_S)
+        except NotReached as error:
+            answer = judge(error.phase, machine.presence)
+            self._tell(Notice("knocked", machine.name, error.message, {"answer": answer.value, "hint": error.hint}))
+            self._events.put_nowait(rollout.Knocked(machine.name, answer, error.message))
+            return
+        self._tell(Notice("knocked", machine.name, data={"answer": rollout.Answer.AWAKE.value}))
+        self._events.put_nowait(rollout.Knocked(machine.name, rollout.Answer.AWAKE))
+
+    async def _deploy(self, name: str) -> None:
+        """Hand the order over and listen to the agent's last word."""
+        self._began[name] = time.monotonic()
+        order = self._party.orders[name]
+        accepted = False
+        try:
+            if not self._holder.may_act():
+                raise NotReached(Phase.AGENT, "the lease was not renewed in time; nothing was sent")
+            silence_s = _SILENCE_MARGIN_S + max((step.timeout_s for step in order.steps), default=0.0)
+            agent = self._party.agent
+            conversation = await self._connections[name].converse(
+                "run", agent=agent.data, digest=agent.digest, silence_s=silence_s
+            )
+            self._conversations[name] = conversation
+            await conversation.send({"do": "run", "order": order.to_json(), "fence": self._holder.fence})
+            accepted = True
+            async for event in conversation.events():
+                self._hear(order, dict(event))
+        except (NotReached, Lost) as error:
+            outcome = Outcome.UNKNOWN if accepted else Outcome.FAILED
+            self._ended(name, outcome, error.message)
+
+    def _hear(self, order: Order, event: dict[str, Any]) -> None:
+        """Translate one event of the agent's; what is only for the eye goes to the renderer."""
+        name, kind = order.machine, event["event"]
+        step = _step(order, str(event.get("step", "")))
+        if kind == "claim_wanted" and step:
+            self._events.put_nowait(rollout.OnceWanted(name, step.name, secrets.token_hex(8)))
+        elif kind == "verified" and step and event.get("answer") == "has":
+            self._events.put_nowait(rollout.OnceVerified(name, step.name, step.breaks_older))
+        elif kind == "once_finished" and step:
+            passed = bool(event.get("ok")) and event.get("answer") == "has"
+            cause = (
+                "" if passed else str(event.get("cause") or f"exit {event.get('exit')}, verify: {event.get('answer')}")
+            )
+            claim = str(event.get("claim", ""))
+            self._events.put_nowait(rollout.OnceEnded(name, step.name, claim, passed, cause, step.breaks_older))
+        elif kind == "finished":
+            self._ended(name, _outcome(event), str(event.get("cause", "")), was=event.get("was"))
+            return
+        self._tell(Notice(kind, name, data=event))
+
+    def _ended(self, name: str, outcome: Outcome, cause: str, *, was: Any = 0) -> None:
+        seconds = time.monotonic() - self._began[name]
+        release = was if isinstance(was, int) else 0
+        self._events.put_nowait(rollout.Finished(name, outcome, cause[:4000], release, seconds))
+
+    async def _say(self, name: str, word: Mapping[str, str]) -> None:
+        conversation = self._conversations.get(name)
+        if conversation is None:
+            return
+        with contextlib.suppress(Lost):  # its own events tell the story: the stream ends without a last word
+            await conversation.send(word)
+
+    async def _give_up_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        for name in sorted(self.rollout.running):
+            self._ended(name, Outcome.UNKNOWN, "interrupted; the machine carries its order to the end by itself")
+        for stage in self.rollout.walked:
+            for name in stage.machines:
+                if name not in self.rollout.knocks:
+                    self._events.put_nowait(rollout.Knocked(name, rollout.Answer.REFUSED, "interrupted"))
+
+    def _lease_is_lost(self, why: str) -> None:
+        self.lost_lease = why
+        self._events.put_nowait(rollout.StopAsked(why))
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        """A bug in a task must not leave the walk waiting for ever: it ends as a stop, with its words."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.lost_lease = self.lost_lease or f"a bug of ours: {error!r}"
+            self._events.put_nowait(rollout.StopAsked(self.lost_lease))
+
+    async def _let_go(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        for connection in self._connections.values():
+            with contextlib.suppress(OSError, WakelineError, asyncio.TimeoutError):  # it is being left anyway
+                await asyncio.wait_for(connection.close(), 6)
+
+
+def _step(order: Order, name: str) -> Step | None:
+    return next((step for step in order.steps if step.name == name and step.once), None)
+
+
+def _outcome(event: Mapping[str, Any]) -> Outcome:
+    """The agent's last word; a word that is none of the three is not believed."""
+    word = event.get("outcome")
+    known = {Outcome.OK.value: Outcome.OK, Outcome.UNCHANGED.value: Outcome.UNCHANGED}
+    return known.get(str(word), Outcome.FAILED)
