@@ -221,7 +221,7 @@ def _step(order: Order, name: str) -> Step | None:
 
 
 def _outcome(event: Mapping[str, Any]) -> Outcome:
-    """The agent's last word; a word that is none of the three is not believed."""
+    """The agent's last word; a word that no agent says is a failure."""
     word = event.get("outcome")
-    known = {Outcome.OK.value: Outcome.OK, Outcome.UNCHANGED.value: Outcome.UNCHANGED}
+    known = {each.value: each for each in (Outcome.OK, Outcome.UNCHANGED, Outcome.WITHHELD)}
     return known.get(str(word), Outcome.FAILED)

@@ -57,6 +57,15 @@ class Conversation:
             if event["event"] == "finished":
                 return
 
+    async def text(self) -> str:
+        """Everything that a short command of the agent's prints, for one that is no conversation."""
+        try:
+            self._writer.close()
+            data = await asyncio.wait_for(self._reader.read(LINE_BYTES_MAX), self._silence_s)
+        except (OSError, asyncio.TimeoutError) as error:
+            raise Lost(f"the contact was lost: {error or 'no answer'}") from error
+        return str(data.decode("utf-8", "replace"))
+
     async def _event(self) -> Message:
         try:
             line = await asyncio.wait_for(self._reader.readline(), self._silence_s)

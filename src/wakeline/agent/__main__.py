@@ -1,0 +1,155 @@
+"""The agent's command line: `run` carries out the order on stdin, `catch-up` the one on the ledger, `status` looks.
+
+The runner starts `run` over SSH; systemd starts `catch-up` at boot, on resume and on a timer (see `wakeline setup`).
+Exit codes: 0 the story was told to its end (its outcome is in the last event), 2 not an order, 75 try again later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wakeline.agent import durable, executor, layout, lock, wire
+from wakeline.agent.home import DEFAULT_HOME, Home, boot_id, home_of, homes, machine_id
+from wakeline.agent.journal import Journal, read
+from wakeline.core.model import BadOrder, Order, order_from_json
+from wakeline.errors import Busy, WakelineError
+
+_FIRST_WORD_S = 60.0
+_LOCK_S = 150.0
+_HAND_OVER_S = 5.0
+_REPORTS_KEPT = 50
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(prog="wakeline-agent")
+    parser.add_argument("--home", type=Path, default=DEFAULT_HOME)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("run")
+    verbs.add_parser("status")
+    caught = verbs.add_parser("catch-up")
+    caught.add_argument("--app", default="")
+    caught.add_argument("--environment", default="")
+    caught.add_argument("--boot", action="store_true", help="lay out and switch; systemd starts the services")
+    caught.add_argument("--confirm", action="store_true", help="after the services: healthy, or back")
+    asked = parser.parse_args(arguments)
+    os.umask(0o022)
+    if asked.verb == "run":
+        return _run(asked.home)
+    if asked.verb == "status":
+        sys.stdout.write(json.dumps([_status(home) for home in homes(asked.home)]) + "\n")
+        return 0
+    from wakeline.agent import catch_up  # noqa: PLC0415 - `run` need not pay for the ledger's import
+
+    return catch_up.all_of(
+        asked.home, app=asked.app, environment=asked.environment, boot=asked.boot, confirm=asked.confirm
+    )
+
+
+def _run(root: Path) -> int:
+    """One pushed order. What is said after the contact was lost waits here as a report."""
+    channel = wire.Channel(sys.stdin.buffer, sys.stdout.buffer)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: channel.stop(signal.Signals(received).name))
+    word = channel.next_word(timeout_s=_FIRST_WORD_S) or {}
+    try:
+        order = order_from_json(word.get("order") or {}) if word.get("do") == "run" else None
+        home = home_of(root, order.app, order.environment) if order else None
+    except (BadOrder, WakelineError) as error:
+        return _refuse(channel, str(error))
+    if order is None or home is None:
+        return _refuse(channel, "no order came")
+    try:
+        home.make()
+        waited = {"on_wait": lambda text: channel.send("waiting", text=text)}
+        with lock.hold(home.folder / "lock", wait_s=_LOCK_S, **waited):
+            return _carry_out(order, home=home, channel=channel, fence=word.get("fence"))
+    except (Busy, OSError) as error:
+        return _refuse(channel, f"{getattr(error, 'message', '') or error}", release=order.release)
+
+
+def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any) -> int:
+    journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
+    reports = home.waiting_reports()
+    channel.send("hello", **_facts(home), current=_current(order.path), reports=[body for _, body in reports])
+    stale = _stale(home, fence)
+    if stale:
+        return _refuse(channel, stale, release=order.release)
+    run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=False)
+    ending = run.carry_out(may_run_once=True)
+    facts = {"outcome": ending.outcome.value, "release": order.release, "commit": order.commit, "cause": ending.cause}
+    report(home, order, facts)
+    for path, _ in reports[:-1] if len(reports) > _REPORTS_KEPT else reports:
+        path.unlink(missing_ok=True)
+    channel.send("finished", **facts, was=ending.was, seconds=round(ending.seconds, 3))
+    channel.drain(timeout_s=_HAND_OVER_S)
+    return 0
+
+
+def report(home: Home, order: Order, facts: Mapping[str, Any]) -> None:
+    """Leave this machine's word where the next contact finds it."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    body = {"machine": order.machine, "at": at, **_facts(home), **facts}
+    durable.write_json(home.reports / f"{time.time_ns():020d}.json", body)
+
+
+def _stale(home: Home, fence: Any) -> str:
+    """Law 8: a rollout that has been overtaken may not start anything here. Returns why, or nothing."""
+    if not isinstance(fence, int):
+        return "the order came without a fencing number"
+    path = home.folder / "fence.json"
+    seen = durable.read_json(path).get("fence", 0)
+    if isinstance(seen, int) and fence < seen:
+        return f"the order came from rollout {fence}, and this machine has seen rollout {seen}"
+    if fence != seen:
+        durable.write_json(path, {"fence": fence})
+    return ""
+
+
+def _refuse(channel: wire.Channel, cause: str, *, release: int = 0) -> int:
+    channel.send("finished", outcome="failed", release=release, commit="", cause=cause, seconds=0.0)
+    channel.drain(timeout_s=_HAND_OVER_S)
+    return 2
+
+
+def _facts(home: Home) -> dict[str, Any]:
+    return {"machine_id": machine_id(), "boot_id": boot_id(), "app": home.app, "environment": home.environment}
+
+
+def _current(path: str) -> int | None:
+    try:
+        return layout.current_release(Path(path))
+    except (WakelineError, OSError):
+        return None
+
+
+def _status(home: Home) -> dict[str, Any]:
+    """What one app on this machine says of itself. Looks only."""
+    order = durable.read_json(executor.saved_order(home))
+    path = str(home.config.get("path") or order.get("path") or "")
+    current = _current(path) if path else None
+    info = layout.release_info(Path(path), current) if path and current is not None else {}
+    entries = read(home.folder / "journal.jsonl")
+    last = entries[-1] if entries else {}
+    facts = {"machine": home.config.get("machine") or order.get("machine", ""), "path": path, "current": current}
+    busy = not lock.is_free(home.folder / "lock")
+    return {
+        **_facts(home),
+        **facts,
+        "commit": info.get("commit", ""),
+        "state": info.get("state", ""),
+        "busy": busy,
+        "last": last,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Catch-up on the machine: one read of the ledger, one comparison, and the same executor as a push.
+
+Laws that live here:
+
+- Law 6: what is run is what core/catch_up.py says, from approvals on the ledger; never a once-step, not on the lead.
+- Law 11: no network or no ledger keeps what runs; it says so and is tried again.
+- It never waits for a rollout: when the machine's lock is taken, the timer looks again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wakeline.agent import durable, executor, layout, lock, wire
+from wakeline.agent.home import Home, boot_id, homes, machine_id
+from wakeline.agent.journal import Journal
+from wakeline.core.catch_up import CatchUp, Verdict, decide
+from wakeline.core.model import BadOrder, Order, Outcome, order_from_json
+from wakeline.core.records import GENESIS
+from wakeline.core.state import State, fold
+from wakeline.edges.ledgers import Ledger, Log, open_ledger
+from wakeline.errors import Busy, LedgerError, RolloutFailed, WakelineError
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the unit has Restart=on-failure
+
+
+def all_of(root: Path, *, app: str, environment: str, boot: bool, confirm: bool) -> int:
+    """Catch up every app that was set up here, or the one that was asked for."""
+    worst = 0
+    for home in homes(root):
+        if (app and home.app != app) or (environment and home.environment != environment) or not home.config:
+            continue
+        try:
+            one(home, boot=boot, confirm=confirm)
+        except Busy as error:
+            _say(home, f"{error.message}; it looks again later")
+        except (LedgerError, OSError) as error:
+            _say(home, f"keeps running what runs: {getattr(error, 'message', error)}")
+            worst = TRY_AGAIN
+        except WakelineError as error:
+            _say(home, f"refused: {error.message}")
+            worst = worst or 1
+    return worst
+
+
+def one(home: Home, *, boot: bool, confirm: bool) -> None:
+    """One app. Raises LedgerError when there is no news to be had, Busy when somebody else is at work here."""
+    home.make()
+    with lock.hold(home.folder / "lock", wait_s=0.0):
+        journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
+        if confirm:
+            _confirm_switch(home, journal)
+            return
+        _catch_up(home, journal, boot=boot)
+
+
+def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
+    config = home.config
+    ledger = open_ledger(
+        str(config["ledger"]), app=home.app, environment=home.environment, workdir=home.folder / "ledger"
+    )
+    log = _believed(home, ledger)
+    state = fold(log.records)
+    runs = layout.current_release(Path(str(config["path"]))) or 0
+    decision = decide(state, machine=str(config["machine"]), runs=runs, attempts=_attempts(journal))
+    _say(home, decision.why)
+    if decision.verdict is not Verdict.RUN:
+        _hand_in(home, ledger)
+        return
+    order = _order(state, decision, machine=str(config["machine"]))
+    channel = wire.Channel(None, None)
+    journal.write("attempt", release=order.release)
+    run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=True)
+    ending = run.carry_out(may_run_once=False, start_services=not boot)
+    _say(home, f"release {order.release}: {ending.outcome.value} {ending.cause}".rstrip())
+    if not boot or ending.outcome is not Outcome.OK:
+        _check_in(home, order, ending, ledger=ledger)
+
+
+def _confirm_switch(home: Home, journal: Journal) -> None:
+    """After the services of a boot: confirm what was switched, or go back. Nothing to do is no news."""
+    try:
+        order = order_from_json(durable.read_json(executor.saved_order(home)))
+    except BadOrder:
+        return
+    run = executor.Executor(order, home=home, channel=wire.Channel(None, None), journal=journal, without_sudo=True)
+    if run.releases.current() != order.release or run.releases.info(order.release).get("state") == layout.CONFIRMED:
+        return
+    ending = run.confirm()
+    _say(home, f"release {order.release}: {ending.outcome.value} {ending.cause}".rstrip())
+    config = home.config
+    ledger = open_ledger(
+        str(config["ledger"]), app=home.app, environment=home.environment, workdir=home.folder / "ledger"
+    )
+    _check_in(home, order, ending, ledger=ledger)
+
+
+def _believed(home: Home, ledger: Ledger) -> Log:
+    """The log, if it still contains what this machine last saw. Raises LedgerError for one that does not."""
+    log = ledger.read()
+    path = home.folder / "seen.json"
+    seen = str(durable.read_json(path).get("tip", GENESIS))
+    if seen not in (GENESIS, log.tip) and all(record.hash != seen for record in log.records):
+        hint = "if the ledger was moved on purpose: wakeline ledger adopt"
+        raise RolloutFailed(f"the ledger no longer contains record {seen[:12]}, which was seen here", hint=hint)
+    if seen != log.tip:
+        durable.write_json(path, {"tip": log.tip, "position": len(log.records)})
+    return log
+
+
+def _order(state: State, decision: CatchUp, *, machine: str) -> Order:
+    """The order that the approval carries for this machine. Raises RolloutFailed for one that is not meant for it."""
+    record = state.orders.get((decision.release, decision.stage))
+    orders: Mapping[str, Any] = record.body.get("orders", {}) if record else {}
+    try:
+        order = order_from_json(orders.get(machine) or {})
+    except BadOrder as error:
+        raise RolloutFailed(
+            f"release {decision.release} has no order for {machine} that can be read: {error}"
+        ) from error
+    if (order.machine, order.release, order.stage) != (machine, decision.release, decision.stage):
+        raise RolloutFailed(f"the order of release {decision.release} is meant for {order.machine}, not for {machine}")
+    return order
+
+
+def _attempts(journal: Journal) -> dict[int, int]:
+    """How often each release was begun here by catch-up; a crash in the middle counts as well."""
+    counts: dict[int, int] = {}
+    for entry in journal.newest_first("attempt"):
+        release = entry.get("release")
+        if isinstance(release, int):
+            counts[release] = counts.get(release, 0) + 1
+    return counts
+
+
+def _check_in(home: Home, order: Order, ending: executor.Ending, *, ledger: Ledger) -> None:
+    """Leave the machine's word on the ledger; where it may not write, the word waits here for the next contact."""
+    body = {
+        "machine": order.machine,
+        "machine_id": machine_id(),
+        "boot_id": boot_id(),
+        "release": order.release,
+        "commit": order.commit,
+        "outcome": ending.outcome.value,
+        "cause": ending.cause[:2000],
+        "was": ending.was,
+    }
+    durable.write_json(home.reports / "catch-up.json", body)
+    _hand_in(home, ledger)
+
+
+def _hand_in(home: Home, ledger: Ledger) -> None:
+    """Hand in what waits. No right to write is no error: the next contact collects it."""
+    waiting = home.reports / "catch-up.json"
+    body = durable.read_json(waiting)
+    if not body:
+        return
+    try:
+        ledger.check_in(str(body["machine"]), body)
+    except LedgerError as error:
+        _say(home, f"its check-in waits here: {error.message}")
+    else:
+        waiting.unlink(missing_ok=True)
+
+
+def _say(home: Home, text: str) -> None:
+    """For the journal of systemd."""
+    sys.stderr.write(f"{home.app}/{home.environment}: {text}\n")

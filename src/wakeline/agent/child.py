@@ -1,0 +1,149 @@
+"""Runs one command of an order and hands its output on, line by line: the one place in the agent that starts a step.
+
+The process edge runs a command and returns all of its output; a step may run for half an hour, print 10 MB on one line
+and must be stopped with everything that it started. So a step is a process group of its own, memory stays bounded, and
+a background process that keeps the output open cannot keep the step from ending.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+_LINE_KEPT = 16 * 1024
+_READ = 64 * 1024
+_GRACE_S = 10.0
+_LINGER_S = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a command ended. `exit` is negative for a signal; `why` is set when we ended it ourselves."""
+
+    exit: int
+    seconds: float
+    why: str = ""
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout_s: float,
+    on_line: Callable[[bytes], None],
+    on_start: Callable[[int], None] | None = None,
+    stop_fd: int = -1,
+    keep_fds: Sequence[int] = (),
+) -> Ended:
+    """Run a command to its end, or end it and all of its group: after `timeout_s`, or when `stop_fd` is readable."""
+    started = time.monotonic()
+    child = subprocess.Popen(  # noqa: S603 - the fleet file's own command; argv is /bin/sh -c COMMAND
+        list(argv),
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=tuple(keep_fds),
+    )
+    why = ""
+    try:
+        if on_start is not None:
+            on_start(child.pid)
+        why = _follow(child, on_line=on_line, ends=started + timeout_s, stop_fd=stop_fd)
+    finally:
+        if child.poll() is None:
+            _end_group(child)
+        else:
+            _signal_group(child.pid, signal.SIGKILL)  # what it left behind would run on beside the next step
+        if child.stdout is not None:
+            child.stdout.close()
+    if why == "time":
+        why = f"it took longer than its limit of {timeout_s:g} s"
+    return Ended(child.returncode, time.monotonic() - started, why)
+
+
+def _follow(child: subprocess.Popen[bytes], *, on_line: Callable[[bytes], None], ends: float, stop_fd: int) -> str:
+    """Read until the command has ended. Returns why we gave up on it, or nothing."""
+    assert child.stdout is not None  # noqa: S101 - it was asked for as a pipe
+    fd = child.stdout.fileno()
+    lines = _Lines(on_line)
+    watched = [fd] + ([stop_fd] if stop_fd >= 0 else [])
+    gone_since = 0.0
+    open_end = True
+    while open_end or child.poll() is None:
+        now = time.monotonic()
+        if now >= ends:
+            return "time"
+        if child.poll() is not None:
+            gone_since = gone_since or now
+            if now - gone_since > _LINGER_S:
+                break
+        ready = select.select(watched if open_end else watched[1:], [], [], min(0.2, ends - now))[0]
+        if stop_fd in ready:
+            return "it was asked to stop"
+        if fd in ready:
+            data = os.read(fd, _READ)
+            open_end = bool(data)
+            lines.feed(data)
+            if not data:
+                with contextlib.suppress(subprocess.TimeoutExpired):  # it closed its output and goes on
+                    child.wait(timeout=0.2)
+    lines.end()
+    return ""
+
+
+class _Lines:
+    """Cuts a stream into lines and keeps only the beginning of a long one."""
+
+    def __init__(self, on_line: Callable[[bytes], None]) -> None:
+        self._on_line = on_line
+        self._kept = bytearray()
+        self._length = 0
+
+    def feed(self, data: bytes) -> None:
+        *whole, rest = data.split(b"\n")
+        for part in whole:
+            self._add(part)
+            self._say()
+        self._add(rest)
+
+    def end(self) -> None:
+        if self._length:
+            self._say()
+
+    def _add(self, part: bytes) -> None:
+        self._length += len(part)
+        self._kept += part[: max(0, _LINE_KEPT - len(self._kept))]
+
+    def _say(self) -> None:
+        self._on_line(bytes(self._kept))
+        self._kept.clear()
+        self._length = 0
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    _signal_group(child.pid, signal.SIGTERM)
+    try:
+        child.wait(timeout=_GRACE_S)
+    except subprocess.TimeoutExpired:
+        pass_on = True
+    else:
+        pass_on = False
+    _signal_group(child.pid, signal.SIGKILL)
+    if pass_on:
+        child.wait()
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or it is no longer ours
+        os.killpg(pid, number)

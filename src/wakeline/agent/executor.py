@@ -1,0 +1,200 @@
+"""The story of one order on one machine, told the same way when it is pushed and when it is caught up with.
+
+Laws that live here:
+
+- Law 6: never below what this machine runs.
+- Law 7: `current` is the old release or the new one. Everything is ready before the switch; what is not healthy after
+  it is switched back. A release that nobody confirmed is confirmed or gone back from at the next chance.
+- Law 5: no switch-back goes below the barrier: then the machine is failed, and says why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+from wakeline.agent import durable, environment, health, once, privileges, services, steps, wire
+from wakeline.agent.cache import Cache
+from wakeline.agent.home import Home
+from wakeline.agent.journal import Journal
+from wakeline.agent.layout import CONFIRMED, Releases
+from wakeline.core.model import Layout, Order, Outcome
+from wakeline.errors import Interrupted, RolloutFailed, WakelineError
+
+
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How an order ended here. `was` is the release that ran before, 0 for none."""
+
+    outcome: Outcome
+    cause: str = ""
+    was: int = 0
+    seconds: float = 0.0
+
+
+class Executor:
+    """Carries one order out. The caller holds the machine's lock."""
+
+    def __init__(
+        self, order: Order, *, home: Home, channel: wire.Channel, journal: Journal, without_sudo: bool
+    ) -> None:
+        if order.layout is not Layout.RELEASES:
+            raise RolloutFailed("layout `in-place` is not something that this agent can do yet")
+        self.order = order
+        self._home = home
+        self._channel = channel
+        self._journal = journal
+        self._way = privileges.present_way(without_sudo=without_sudo)
+        self.releases = Releases(order, home=home)
+
+    def carry_out(self, *, may_run_once: bool, start_services: bool = True) -> Ending:
+        """Fetch, lay out, steps, once-steps, switch, restart, health, confirm or switch back.
+
+        With `start_services` false it stops after the switch: at boot, systemd starts the services then, and `confirm`
+        says how it went. Never raises for what happens on this machine: the ending says it.
+        """
+        began = time.monotonic()
+        try:
+            ending = self._carry_out(may_run_once=may_run_once, start_services=start_services)
+        except Interrupted as error:
+            ending = Ending(Outcome.WITHHELD, error.message, self._was())
+        except (WakelineError, OSError, ValueError) as error:
+            ending = Ending(Outcome.FAILED, _words(error), self._was())
+        self._journal.note("ended", release=self.order.release, outcome=ending.outcome.value, cause=ending.cause)
+        return dataclasses.replace(ending, seconds=time.monotonic() - began)
+
+    def confirm(self) -> Ending:
+        """After a boot that switched, or a run that was cut off after its switch: healthy, or back."""
+        bench = self._bench()
+        try:
+            self._wait_until_healthy(bench)
+        except (RolloutFailed, OSError) as error:
+            return self._go_back(bench, was=self._switched_from(), problem=_words(error))
+        self._confirm()
+        return Ending(Outcome.OK, was=self._switched_from())
+
+    def _carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
+        order, was = self.order, self.releases.current()
+        if was is not None and was > order.release:
+            raise RolloutFailed(f"this machine runs release {was} already, which is newer than {order.release}")
+        if was == order.release and self.releases.info(was).get("state") == CONFIRMED:
+            return Ending(Outcome.UNCHANGED, was=was)
+        if was != order.release:
+            self._make_ready(may_run_once=may_run_once)
+            if self._channel.stopping:
+                raise Interrupted(f"stopped before the switch: {self._channel.stopping}")
+            self._journal.write("switch", release=order.release, was=was or 0)
+            self.releases.switch(order.release)
+            self._channel.send("switched", was=was or 0, now=order.release)
+        if not start_services:
+            return Ending(Outcome.OK, was=was or 0)
+        return self._start_and_confirm(was=self._switched_from())
+
+    def _make_ready(self, *, may_run_once: bool) -> None:
+        """Everything that can be done while the old release still runs."""
+        self.releases.prepare()
+        self.releases.fetch()
+        self._channel.send("fetched", commit=self.order.commit)
+        self.releases.check_space()
+        bench = self._bench()
+        services.check(services.mine(bench))
+        durable.write_json(self._home.folder / "order.json", self.order.to_json())
+        if self.releases.is_ready():
+            return
+        self.releases.lay_out()
+        self._channel.send("laid_out", release=self.order.release)
+        links = steps.run_all(bench)
+        once.settle_all(bench, may_run=may_run_once and self.order.lead)
+        self.releases.mark_ready(links=links)
+
+    def _start_and_confirm(self, *, was: int) -> Ending:
+        bench = self._bench()
+        try:
+            for service in services.mine(bench):
+                services.restart(bench, service, way=self._way, folder=self.releases.folder)
+            self._wait_until_healthy(bench)
+        except (RolloutFailed, OSError) as error:
+            return self._go_back(bench, was=was, problem=_words(error))
+        self._confirm()
+        return Ending(Outcome.OK, was=was)
+
+    def _wait_until_healthy(self, bench: steps.Bench) -> None:
+        for service in services.mine(bench):
+            health.wait(bench, service)
+            self._channel.send("healthy", service=service.name)
+
+    def _confirm(self) -> None:
+        self.releases.confirm()
+        self._journal.note("confirmed", release=self.order.release)
+        self._channel.send("confirmed", release=self.order.release)
+        saved = self.releases.prune()
+        for place in saved:
+            self._channel.send("output", step="prune", text=f"changes made by hand were saved in {place}")
+        Cache(self.releases.path).prune(in_use=self.releases.links_in_use())
+
+    def _go_back(self, bench: steps.Bench, *, was: int, problem: str) -> Ending:
+        """Back to what ran, or to the last release that was good here; never below the barrier."""
+        target = was if was != self.order.release and self.releases.is_complete(was) else self.releases.last_good()
+        if target is not None and target < self.order.barrier:
+            cause = f"not switched back: the schema has moved since release {target}\n{problem}"
+            self._channel.send("switched_back", to=None, cause=cause)
+            return Ending(Outcome.FAILED, cause, was)
+        if target is None:
+            return self._stop_everything(bench, problem)
+        self._journal.write("switch-back", release=target, was=self.order.release, cause=problem[:2000])
+        self.releases.go_back(target)
+        self._channel.send("switched_back", to=target, cause=problem)
+        folder = self.releases.path / "releases" / str(target)
+        again = []
+        for service in services.mine(bench):
+            try:
+                services.restart(bench, service, way=self._way, folder=folder)
+            except (RolloutFailed, OSError) as error:
+                again.append(_words(error))
+        after = f"\nback on release {target}, but: {'; '.join(again)}" if again else f"\nback on release {target}"
+        return Ending(Outcome.FAILED, problem + after, was)
+
+    def _stop_everything(self, bench: steps.Bench, problem: str) -> Ending:
+        """Law 7: the first release that fails, with nothing to go back to, leaves its services stopped."""
+        problems = []
+        for service in services.mine(bench):
+            try:
+                services.stop(bench, service, way=self._way)
+            except (RolloutFailed, OSError) as error:
+                problems.append(_words(error))
+        self._channel.send("switched_back", to=None, cause=problem)
+        after = f"\n{'; '.join(problems)}" if problems else ""
+        return Ending(Outcome.FAILED, f"{problem}\nthere is no earlier release: its services were stopped{after}")
+
+    def _bench(self) -> steps.Bench:
+        folder = self.releases.folder
+        values = environment.build(self.order, folder=folder)
+        return steps.Bench(self.order, self._home, self._channel, self._journal, values, folder)
+
+    def _was(self) -> int:
+        try:
+            return self.releases.current() or 0
+        except (RolloutFailed, OSError):
+            return 0
+
+    def _switched_from(self) -> int:
+        """What ran before this release was switched to, from the journal: it outlives a crash."""
+        for entry in self._journal.newest_first("switch"):
+            if entry.get("release") == self.order.release and isinstance(entry.get("was"), int):
+                return int(entry["was"])
+        return 0
+
+
+def saved_order(home: Home) -> Path:
+    """Where the last accepted order is kept, for the confirmation after a boot."""
+    return home.folder / "order.json"
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, WakelineError):
+        return f"{error.message} ({error.hint})" if error.hint else error.message
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    return str(error)

@@ -1,0 +1,90 @@
+"""Waits until a service is healthy: twice in a row, within a limit of the monotonic clock.
+
+`contains` names what only the new release says, so that an old process that still answers 200 is not taken for it;
+`{release}` and `{commit}` in it stand for this order's.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from wakeline.agent import services, steps
+from wakeline.core.model import Health, Order, Service
+from wakeline.errors import RolloutFailed
+
+_IN_A_ROW = 2
+_FIRST_PAUSE_S = 0.05
+_PAUSE_MAX_S = 1.0
+_BODY_MAX = 1024 * 1024
+_ONE_TRY_S = 5.0
+
+
+def wait(bench: steps.Bench, service: Service) -> None:
+    """Wait until the service is healthy. Raises RolloutFailed with what it last said."""
+    if service.health is None:
+        problem = services.stays_up(service.unit, within_s=30.0) if service.unit else ""
+    else:
+        look = _look(bench, service, service.health)
+        problem = poll(look, within_s=service.health.within_s)
+    if problem:
+        raise RolloutFailed(f"{service.name} is not healthy: {problem}")
+
+
+def poll(
+    look: Callable[[], str],
+    *,
+    within_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
+    """Look until it was fine twice in a row (empty), or time is up (what was last wrong)."""
+    ends = clock() + within_s
+    good, pause = 0, _FIRST_PAUSE_S
+    while True:
+        problem = look()
+        good = 0 if problem else good + 1
+        if good >= _IN_A_ROW:
+            return ""
+        if clock() >= ends:
+            return problem or f"it did not stay healthy within {within_s:g} s"
+        sleep(min(pause, max(0.0, ends - clock())))
+        pause = min(pause * 1.5, _PAUSE_MAX_S) if problem else _FIRST_PAUSE_S
+
+
+def ask(url: str, *, contains: str, timeout_s: float = _ONE_TRY_S) -> str:
+    """One HTTP request. Empty when the answer is good, else what was wrong with it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"{url} is not an http address"
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    try:
+        connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+        try:
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("GET", target, headers={"User-Agent": "wakeline", "Connection": "close"})
+            answer = connection.getresponse()
+            body = answer.read(_BODY_MAX)
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return f"{url}: {type(error).__name__}: {error}"
+    if not 200 <= answer.status < 400:
+        return f"{url} answered {answer.status}"
+    if contains and contains.encode() not in body:
+        return f"{url} answered {answer.status}, without {contains!r}: another release may be answering"
+    return ""
+
+
+def _look(bench: steps.Bench, service: Service, health: Health) -> Callable[[], str]:
+    if health.http:
+        contains = _filled_in(health.contains, bench.order)
+        return lambda: ask(health.http, contains=contains)
+    name, limit = f"health of {service.name}", max(1.0, health.within_s)
+    return lambda: steps.run_command(bench, name, health.run, timeout_s=limit, may_stop=False).cause
+
+
+def _filled_in(text: str, order: Order) -> str:
+    return text.replace("{release}", str(order.release)).replace("{commit}", order.commit)

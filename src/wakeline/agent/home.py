@@ -1,0 +1,94 @@
+"""Where the agent keeps its things on a machine: HOME/APP/ENVIRONMENT/…, for its user alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from wakeline.agent import durable
+from wakeline.errors import Usage
+
+DEFAULT_HOME = Path("/var/lib/wakeline")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+
+
+@dataclasses.dataclass(frozen=True)
+class Home:
+    """One app's folder in one environment. Nothing in it is readable by others."""
+
+    root: Path
+    app: str
+    environment: str
+
+    @property
+    def folder(self) -> Path:
+        """HOME/APP/ENVIRONMENT."""
+        return self.root / self.app / self.environment
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `wakeline setup` wrote, or nothing."""
+        return durable.read_json(self.folder / "config.json")
+
+    @property
+    def reports(self) -> Path:
+        """Check-ins that could not be written to the ledger and wait for the next contact."""
+        return self.folder / "reports"
+
+    def log(self, release: int, step: str) -> Path:
+        """The log of one step of one release."""
+        return self.folder / "logs" / str(release) / f"{file_name(step)}.log"
+
+    def make(self) -> None:
+        """Make the folders. A folder that is there keeps its mode."""
+        for name in ("reports", "logs", "once"):
+            durable.make_folder(self.folder / name, mode=0o700)
+
+    def waiting_reports(self) -> list[tuple[Path, Mapping[str, Any]]]:
+        """The check-ins that wait here, oldest first, with the file of each."""
+        found = sorted(self.reports.glob("*.json"))
+        return [(path, body) for path in found if (body := durable.read_json(path))]
+
+
+def home_of(root: Path, app: str, environment: str) -> Home:
+    """The home of an app. Raises Usage for a name that would lead elsewhere."""
+    for name in (app, environment):
+        if not isinstance(name, str) or not _NAME.match(name):
+            raise Usage(f"{name!r} is not a name: letters, digits, `.`, `_` and `-`, at most 100 of them")
+    return Home(root, app, environment)
+
+
+def homes(root: Path) -> Iterator[Home]:
+    """Every app and environment that this machine was set up for or has run."""
+    for folder in sorted(root.glob("*/*")):
+        if (folder / "config.json").exists() or (folder / "journal.jsonl").exists():
+            yield Home(root, folder.parent.name, folder.name)
+
+
+def file_name(text: str) -> str:
+    """A name from an order as a file name; two names never become one."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".") or "_"
+    if safe == text and len(safe) <= 80:
+        return safe
+    return f"{safe[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def machine_id() -> str:
+    """What systemd says this machine is."""
+    return _first_line("/etc/machine-id")
+
+
+def boot_id() -> str:
+    """A new one at every boot."""
+    return _first_line("/proc/sys/kernel/random/boot_id")
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text("ascii", "replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,281 @@
+"""Where releases live: PATH/releases/N beside the old ones, and PATH/current, a link to one of them.
+
+Laws that live here:
+
+- Law 7: `current` is a complete release at every instant. A folder says in its own release file how far it has come;
+  everything in it is on disk before `current` is renamed to it.
+- Law 9: what was changed by hand in a release folder is saved before the folder is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Any
+
+from wakeline.agent import durable, repository, saving
+from wakeline.agent.home import Home, file_name
+from wakeline.core.model import Order
+from wakeline.errors import RolloutFailed
+
+RELEASE_FILE = ".wakeline-release.json"
+LAID_OUT, READY, CONFIRMED = "laid-out", "ready", "confirmed"
+_SPACE_FLOOR = 16 * 1024 * 1024
+
+
+class Releases:
+    """The release folders of one app on one machine."""
+
+    is_in_place = False
+
+    def __init__(self, order: Order, *, home: Home) -> None:
+        self._order = order
+        self._home = home
+        self.path = Path(order.path)
+        self.folder = self.path / "releases" / str(order.release)
+        self.mirror = self.path / "repository.git"
+
+    # --- what is there ---
+
+    def current(self) -> int | None:
+        """The release that `current` points to; None where there is no link yet. Raises for something else there."""
+        return current_release(self.path)
+
+    def info(self, release: int) -> dict[str, Any]:
+        """What a release folder says of itself."""
+        return release_info(self.path, release)
+
+    def is_complete(self, release: int) -> bool:
+        """True for a release that `current` may point to. Release 0 is the folder that was adopted."""
+        folder = self.path / "releases" / str(release)
+        return folder.is_dir() and (release == 0 or self.info(release).get("state") in (READY, CONFIRMED))
+
+    def known(self) -> list[int]:
+        """The release folders, newest first, whatever their state."""
+        return known_releases(self.path)
+
+    # --- before the switch ---
+
+    def prepare(self) -> None:
+        """Folders, shared paths and space: everything that can be known to be wrong before work is done."""
+        try:
+            durable.make_folder(self.path / "releases")
+            durable.make_folder(self.path / "shared")
+            durable.make_folder(self.path / "cache")
+        except OSError as error:
+            raise RolloutFailed(f"{self.path} cannot be written: {error}", hint="wakeline setup") from error
+        for name in (*self._order.shared, *(each.path for each in self._order.repositories)):
+            inside(name)
+        missing = [name for name in self._order.shared if not (self.path / "shared" / name).exists()]
+        if missing:
+            places = ", ".join(str(self.path / "shared" / name) for name in missing)
+            hint = "put it there, or let `wakeline setup` copy it from the existing checkout"
+            raise RolloutFailed(f"shared path missing: {places}", hint=hint)
+
+    def fetch(self) -> None:
+        """Bring every repository's commit here."""
+        order = self._order
+        pin = f"refs/wakeline/releases/{order.release}"
+        repository.ensure_mirror(self.mirror)
+        repository.fetch(self.mirror, url=order.git, commit=order.commit, branch=order.branch, pin=pin)
+        for each in order.repositories:
+            mirror = repository.ensure_mirror(self._mirror_of(each.path))
+            repository.fetch(mirror, url=each.git, commit=each.commit, branch=each.branch, pin=pin)
+
+    def check_space(self) -> None:
+        """Ask for space before starting: a full disk midway leaves nothing good."""
+        wanted = _SPACE_FLOOR + 2 * repository.tree_size(self.mirror, self._order.commit)
+        for place in (self.path, self._home.folder):
+            free = shutil.disk_usage(place).free
+            if free < wanted:
+                text = f"no space left on {place}: {free >> 20} MB free, {wanted >> 20} MB wanted"
+                raise RolloutFailed(text, hint="make room, or lower `keep`")
+
+    def is_laid_out(self) -> bool:
+        """True when this order's folder is there and needs no more work than it says."""
+        info = self.info(self._order.release)
+        same = info.get("commit") == self._order.commit and info.get("pins") == self._pins()
+        return same and info.get("state") in (LAID_OUT, READY, CONFIRMED)
+
+    def is_ready(self) -> bool:
+        """True when its steps have passed as well: after a crash between then and the switch, they do not run again."""
+        return self.is_laid_out() and self.info(self._order.release).get("state") in (READY, CONFIRMED)
+
+    def lay_out(self) -> Path:
+        """The release's folder: its commit, further repositories, links to what is shared."""
+        if self.is_laid_out():
+            return self.folder
+        self._remove(self._order.release)
+        self._hide_our_file(self.mirror)
+        repository.add_work_tree(self.mirror, folder=self.folder, commit=self._order.commit)
+        for each in self._order.repositories:
+            place = self.folder / each.path
+            _clear(place)
+            repository.add_work_tree(self._mirror_of(each.path), folder=place, commit=each.commit)
+        for name in self._order.shared:
+            link_into(self.folder / name, self.path / "shared" / name)
+        self._write_info(state=LAID_OUT)
+        return self.folder
+
+    def mark_ready(self, *, links: list[str]) -> None:
+        """Every step has passed: put the folder on disk as a whole, then say so in it."""
+        durable.sync_tree(self.folder)
+        self._write_info(state=READY, links=links)
+
+    # --- the switch ---
+
+    def switch(self, release: int) -> None:
+        """Let `current` be this release, by rename."""
+        if not self.is_complete(release):
+            raise RolloutFailed(f"release {release} is not complete in {self.path}: not switched to it")
+        durable.point_link(self.path / "current", f"releases/{release}")
+
+    def confirm(self) -> None:
+        """The release runs and is healthy: it can be gone back to."""
+        info = self.info(self._order.release)
+        self._write_info(state=CONFIRMED, links=list(info.get("links", [])))
+
+    def abandon(self) -> None:
+        """Nothing was switched: the folder stays for whoever looks, and is replaced by the next try."""
+
+    def go_back(self, release: int) -> None:
+        """Switch back."""
+        self.switch(release)
+
+    def last_good(self) -> int | None:
+        """The newest other release that was good on this machine, or the adopted folder."""
+        others = [number for number in self.known() if number != self._order.release]
+        for number in others:
+            if self.info(number).get("state") == CONFIRMED and number < self._order.release:
+                return number
+        return 0 if 0 in others else None
+
+    # --- afterwards ---
+
+    def prune(self) -> list[str]:
+        """Remove old releases beyond `keep`; never what runs or what would be gone back to. Returns what was saved."""
+        for litter in (self.path / "releases").glob(".removing-*"):
+            remove_tree(litter)
+        kept = {self.current(), self.last_good(), *self.known()[: max(2, self._order.keep)]}
+        saved = []
+        for number in self.known():
+            if number not in kept and number != 0:
+                place = self._remove(number)
+                saved += [str(place)] if place else []
+        return saved
+
+    def links_in_use(self) -> set[str]:
+        """Cache folders that a release folder links to."""
+        return {link for number in self.known() for link in self.info(number).get("links", [])}
+
+    # --- helpers ---
+
+    def _pins(self) -> dict[str, str]:
+        return {each.path: each.commit for each in self._order.repositories}
+
+    def _write_info(self, *, state: str, links: list[str] | None = None) -> None:
+        order = self._order
+        data = {"release": order.release, "commit": order.commit, "pins": self._pins(), "state": state}
+        ours = [*order.shared, *(output for step in order.steps for output in step.outputs)]
+        durable.write_json(
+            self.folder / RELEASE_FILE,
+            {**data, "links": links or [], "ours": ours, "repositories": sorted(self._pins())},
+            mode=0o644,
+        )
+
+    def _mirror_of(self, path: str) -> Path:
+        return self.path / f"repository-{file_name(path)}.git"
+
+    def _hide_our_file(self, mirror: Path) -> None:
+        exclude = mirror / "info" / "exclude"
+        durable.make_folder(exclude.parent)
+        text = exclude.read_text() if exclude.exists() else ""
+        if RELEASE_FILE not in text:
+            durable.write_bytes(exclude, f"{text}\n/{RELEASE_FILE}\n".encode(), mode=0o644)
+
+    def _remove(self, number: int) -> Path | None:
+        """Remove a release folder, its hand-made changes saved. `current` never points to it."""
+        folder = self.path / "releases" / str(number)
+        if not folder.is_dir() or folder.is_symlink():
+            return None
+        if self.current() == number:
+            raise RolloutFailed(f"release {number} is what `current` points to and is not what was ordered")
+        saved = self._save_changes(number, folder)
+        gone = folder.with_name(f".removing-{number}")
+        remove_tree(gone)
+        folder.rename(gone)
+        remove_tree(gone)
+        repository.git(["update-ref", "-d", f"refs/wakeline/releases/{number}"], at=self.mirror)
+        repository.git(["worktree", "prune"], at=self.mirror)
+        return saved
+
+    def _save_changes(self, number: int, folder: Path) -> Path | None:
+        info = self.info(number)
+        if info.get("state") != CONFIRMED or not repository.head(folder):
+            return None  # nobody was served from it: what differs in it is our own unfinished work
+        ours = [*info.get("ours", []), *info.get("repositories", []), RELEASE_FILE]
+        return saving.save(folder, into=self._home.folder / "saved", label=f"release-{number}", but=ours)
+
+
+def current_release(path: Path) -> int | None:
+    """The number that PATH/current points to; None where there is no link yet. Raises for anything else there."""
+    link = path / "current"
+    try:
+        target = os.readlink(link)  # noqa: PTH115 - Path.readlink hides nothing more, and this one runs at every start
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RolloutFailed(f"{link} is not a link to a release: {error}", hint="move it away") from error
+    name = Path(target).name
+    if not name.isdigit():
+        raise RolloutFailed(f"{link} points to {target}, which is not a release folder", hint="move it away")
+    return int(name)
+
+
+def known_releases(path: Path) -> list[int]:
+    """The numbers of the release folders, newest first."""
+    try:
+        names = [folder.name for folder in (path / "releases").iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def release_info(path: Path, release: int) -> dict[str, Any]:
+    """What a release folder says of itself: commit, state, what it links to."""
+    return durable.read_json(path / "releases" / str(release) / RELEASE_FILE)
+
+
+def inside(name: str) -> str:
+    """A path of the fleet file, if it stays inside the folder it is meant for."""
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts or parts[0] == ".git":
+        raise RolloutFailed(f"path {name!r} leads out of the release")
+    return name
+
+
+def link_into(place: Path, target: Path) -> None:
+    """Let `place` in a release be a relative link to `target`; what the commit has there gives way."""
+    inside_parent = place.parent
+    durable.make_folder(inside_parent)
+    _clear(place)
+    place.symlink_to(os.path.relpath(target, inside_parent.resolve()))
+
+
+def _clear(place: Path) -> None:
+    if place.is_symlink() or place.is_file():
+        place.unlink()
+    elif place.is_dir():
+        remove_tree(place)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with everything in it, read-only folders too. Never follows a link."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    for each, _names, _files in os.walk(folder):
+        if not os.access(each, os.W_OK | os.X_OK):
+            Path(each).chmod(stat.S_IRWXU)  # a complete output is read-only: its folders must give up their names
+    shutil.rmtree(folder)

@@ -1,0 +1,59 @@
+"""One run at a time per machine and app: a file lock that ends with its holder, so no crash leaves it behind."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from wakeline.errors import Busy
+
+_LOOK_S = 0.1
+
+
+@contextlib.contextmanager
+def hold(path: Path, *, wait_s: float, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock. Waits at most `wait_s`; `on_wait` is told once who has it. Raises Busy."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _take(fd, wait_s=wait_s, on_wait=on_wait)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def is_free(path: Path) -> bool:
+    """True when nobody holds the lock."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _take(fd: int, *, wait_s: float, on_wait: Callable[[str], None] | None) -> None:
+    ends = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            if time.monotonic() >= ends:
+                raise Busy(f"another run has this machine's lock (process {holder or 'unknown'})") from None
+        else:
+            return
+        if on_wait is not None:
+            on_wait(f"waiting for the run that has this machine's lock (process {holder or 'unknown'})")
+            on_wait = None
+        time.sleep(_LOOK_S)

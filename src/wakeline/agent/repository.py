@@ -1,0 +1,144 @@
+"""The code on a machine: fetches one commit and lays it out, by the git program.
+
+A commit is always a full object id, so a branch or tag of the same name cannot stand in for it. Hooks of a repository
+never run. What was fetched is pinned by a ref of ours, so that no clean-up takes a release's commit away.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import random
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from wakeline.edges import process
+from wakeline.errors import RolloutFailed
+
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
+_OPTIONS = (
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "protocol.file.allow=always"),
+    *("-c", "transfer.fsckObjects=true"),
+    *("-c", "advice.detachedHead=false"),
+    *("-c", "gc.autoDetach=false"),
+    *("-c", "core.fsync=all"),
+)
+_TRIES = 3
+_PAUSE_S = 1.0
+
+
+class GitFailed(RolloutFailed):
+    """git said no; its own words are in the message."""
+
+
+def git(arguments: Sequence[str], *, at: Path, timeout_s: float = 120.0) -> bytes:
+    """Run git in a repository or work tree. Raises GitFailed with its words."""
+    argv = ["git", *_OPTIONS, "-C", str(at), *arguments]
+    try:
+        finished = process.run(argv, env=_environment(), timeout_s=timeout_s)
+    except process.CommandMissing as error:
+        raise GitFailed("git is not installed on this machine", hint="apt-get install git") from error
+    except process.CommandTimedOut as error:
+        raise GitFailed(f"git {arguments[0]} did not end within {timeout_s:g} s") from error
+    if finished.code != 0:
+        words = finished.err.decode("utf-8", "replace").strip() or f"exit code {finished.code}"
+        raise GitFailed(f"git {arguments[0]}: {words[-800:]}")
+    return bytes(finished.out)
+
+
+def check_commit(commit: str) -> str:
+    """The commit, if it is a full object id. Raises RolloutFailed: a name could be a branch called like a commit."""
+    if not _COMMIT.match(commit):
+        raise RolloutFailed(f"commit {commit!r} is not a full object id of 40 or 64 hex digits")
+    return commit
+
+
+def ensure_mirror(folder: Path) -> Path:
+    """The bare repository that keeps this machine's copy of the code."""
+    if not (folder / "HEAD").exists() or not (folder / "objects").is_dir():
+        git(["init", "--quiet", "--bare", "--end-of-options", str(folder)], at=folder.parent)
+    return folder
+
+
+def has_commit(repository: Path, commit: str) -> bool:
+    """True when the commit and everything in its tree is here."""
+    try:
+        git(["rev-parse", "--quiet", "--verify", "--end-of-options", f"{commit}^{{tree}}"], at=repository)
+    except GitFailed:
+        return False
+    return True
+
+
+def fetch(repository: Path, *, url: str, commit: str, branch: str, pin: str, shallow: bool = True) -> None:
+    """Bring one commit here and pin it as `pin`. Costs no contact when it is here already."""
+    if not has_commit(repository, check_commit(commit)):
+        _fetch(repository, url=url, commit=commit, branch=branch, shallow=shallow)
+    git(["update-ref", "--end-of-options", pin, commit], at=repository)
+
+
+def tree_size(repository: Path, commit: str) -> int:
+    """How many bytes the files of a commit have."""
+    listing = git(["ls-tree", "-r", "-l", "-z", "--end-of-options", commit], at=repository)
+    sizes = (line.split(b"\t", 1)[0].split()[-1] for line in listing.split(b"\0") if line)
+    return sum(int(size) for size in sizes if size.isdigit())
+
+
+def head(work_tree: Path) -> str:
+    """The commit that a work tree is at, or nothing when it is no work tree."""
+    try:
+        return git(["rev-parse", "--verify", "HEAD"], at=work_tree).decode().strip()
+    except GitFailed:
+        return ""
+
+
+def add_work_tree(repository: Path, *, folder: Path, commit: str) -> None:
+    """Lay a commit out in a new folder. A folder that is there must have been removed before."""
+    git(["worktree", "prune"], at=repository)
+    git(["worktree", "add", "--quiet", "--force", "--detach", "--end-of-options", str(folder), commit], at=repository)
+
+
+def changed_paths(work_tree: Path) -> list[str]:
+    """Tracked files that differ from the commit and untracked ones; never ignored ones."""
+    raw = git(["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames"], at=work_tree)
+    return [os.fsdecode(entry[3:]) for entry in raw.split(b"\0") if entry]
+
+
+def _fetch(repository: Path, *, url: str, commit: str, branch: str, shallow: bool) -> None:
+    depth = ["--depth=1"] if shallow else []
+    ways = (
+        [*depth, "--end-of-options", url, commit],
+        ["--end-of-options", url, f"+refs/heads/{branch}:refs/wakeline/branch"],  # a server that refuses bare ids
+    )
+    problem = GitFailed("nothing was tried")
+    for attempt in range(_TRIES):
+        for way in ways:
+            try:
+                git(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", *way], at=repository, timeout_s=600.0)
+            except GitFailed as error:
+                problem = error
+                continue
+            if has_commit(repository, commit):
+                return
+            problem = GitFailed(f"commit {commit} is not on branch {branch} of {_without_password(url)}")
+        if attempt + 1 < _TRIES:
+            time.sleep(_PAUSE_S * (attempt + 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+    raise GitFailed(f"cannot fetch {commit[:10]} from {_without_password(url)}: {problem.message}")
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//***@", url)
+
+
+def _environment() -> dict[str, str]:
+    user = pwd.getpwuid(os.getuid())
+    return {
+        "HOME": user.pw_dir,
+        "USER": user.pw_name,
+        "LOGNAME": user.pw_name,
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "GIT_TERMINAL_PROMPT": "0",
+    }

@@ -1,0 +1,130 @@
+"""Restarts, reloads and stops the services of an order: systemd units, or commands of the user's.
+
+A unit is looked at before it is touched: one that is not there or is masked has a plain message. `reset-failed` goes
+first, because a deploy, a rollback and a retry in a row meet StartLimitBurst for real.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wakeline.agent import privileges, steps
+from wakeline.core.model import Service
+from wakeline.edges import process
+from wakeline.errors import RolloutFailed
+
+_LIMIT_S = 120.0
+_LOOK_S = 0.25
+
+
+def mine(bench: steps.Bench) -> list[Service]:
+    """The services of this machine's roles."""
+    roles = set(bench.order.roles)
+    return [each for each in bench.order.services if not each.roles or roles & set(each.roles)]
+
+
+def check(services: list[Service]) -> None:
+    """Before anything is switched: every unit is there. Raises RolloutFailed with all that are not."""
+    problems = []
+    for service in services:
+        if service.unit:
+            state = show(service.unit).get("LoadState", "")
+            if state != "loaded":
+                problems.append(f"{service.unit} is {state or 'unknown to systemd'}")
+    if problems:
+        raise RolloutFailed(f"service units: {'; '.join(problems)}", hint="systemctl cat UNIT; systemctl unmask UNIT")
+
+
+def restart(bench: steps.Bench, service: Service, *, way: str, folder: Path) -> None:
+    """Let a service run what `folder` has. Raises RolloutFailed."""
+    if not service.unit:
+        _command(bench, service, "restart", service.restart)
+        return
+    _systemctl("reset-failed", service.unit, way=way, may_fail=True)
+    if service.reload and show(service.unit).get("ActiveState") == "active":
+        _systemctl("reload", service.unit, way=way)
+        if runs_from(service.unit, folder):
+            return
+    _systemctl("restart", service.unit, way=way)
+
+
+def stop(bench: steps.Bench, service: Service, *, way: str) -> None:
+    """Stop a service: nothing good is left to run."""
+    if service.unit:
+        _systemctl("stop", service.unit, way=way)
+    elif service.stop:
+        _command(bench, service, "stop", service.stop)
+
+
+def stays_up(unit: str, *, within_s: float, sleep: Callable[[float], None] = time.sleep) -> str:
+    """Empty when a unit is active and stays the same process for two looks; else what it was last seen as."""
+    ends = time.monotonic() + within_s
+    before: tuple[str, ...] = ()
+    seen = ""
+    while time.monotonic() < ends:
+        facts = show(unit)
+        state = facts.get("ActiveState", "")
+        now = (state, facts.get("MainPID", ""), facts.get("NRestarts", ""))
+        ended_well = facts.get("Type") == "oneshot" and state == "inactive" and facts.get("Result") == "success"
+        if now == before and (state == "active" or ended_well):
+            return ""
+        seen = f"{unit} is {state} ({facts.get('SubState', '')}, {facts.get('Result', '')}), restarted {now[2]} times"
+        if state == "failed":
+            return seen
+        before = now
+        sleep(_LOOK_S)
+    return seen or f"{unit} was not looked at"
+
+
+def runs_from(unit: str, folder: Path) -> bool:
+    """True when the unit's main process works in the release's folder; a HUP keeps the old one."""
+    pid = show(unit).get("MainPID", "0")
+    try:
+        here = Path(os.readlink(f"/proc/{int(pid)}/cwd"))  # noqa: PTH115 - a link of /proc, not a path of ours
+    except (OSError, ValueError):
+        return False
+    real = folder.resolve()
+    return here == real or real in here.parents
+
+
+def show(unit: str) -> dict[str, str]:
+    """What systemd knows of a unit, without rights of any kind."""
+    names = "LoadState,ActiveState,SubState,Result,MainPID,NRestarts,Type"
+    argv = [privileges.SYSTEMCTL, "--no-pager", "show", f"--property={names}", "--", unit]
+    try:
+        finished = process.run(argv, timeout_s=_LIMIT_S)
+    except (process.CommandMissing, process.CommandTimedOut) as error:
+        raise RolloutFailed(f"systemd cannot be asked about {unit}: {error}") from error
+    lines = finished.out.decode("utf-8", "replace").splitlines()
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _systemctl(verb: str, unit: str, *, way: str, may_fail: bool = False) -> None:
+    try:
+        argv = privileges.argv(verb, unit, way=way)
+    except ValueError as error:
+        raise RolloutFailed(f"{unit!r} is not the name of a unit") from error
+    try:
+        finished = process.run(argv, timeout_s=_LIMIT_S)
+    except (process.CommandMissing, process.CommandTimedOut) as error:
+        raise RolloutFailed(f"{verb} {unit}: {error}") from error
+    if finished.code != 0 and not may_fail:
+        words = finished.err.decode("utf-8", "replace").strip()[-800:]
+        raise RolloutFailed(f"{verb} {unit} failed: {words or f'exit {finished.code}'}", hint=_hint(words, argv))
+
+
+def _hint(words: str, argv: list[str]) -> str:
+    if "password is required" in words or "not allowed" in words:
+        return f"the sudoers line for `{' '.join(argv[2:])}` is missing: wakeline setup"
+    return f"journalctl --no-pager -u {argv[-1]}"
+
+
+def _command(bench: steps.Bench, service: Service, verb: str, command: str) -> None:
+    if not command:
+        return
+    ended = steps.run_command(bench, f"{verb} {service.name}", command, timeout_s=_LIMIT_S, may_stop=False)
+    if ended.cause:
+        raise RolloutFailed(ended.cause)

@@ -1,0 +1,136 @@
+"""The agent's two ends: events to the runner as JSON lines, and the runner's words back.
+
+Laws that live here:
+
+- An accepted order is carried to its end, connection or not: an end that is gone, or one that has stopped reading,
+  never blocks or ends the run. Only a `stop` (or SIGTERM) asks it to end early.
+- Text from commands is cleaned before it leaves: no terminal escapes, no control characters, lines of a bounded length.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import os
+import queue
+import re
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+LINE_MAX = 4096
+_WORD_MAX = 64 * 1024 * 1024
+_WAITING_MAX = 5000
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and friends: titles, links
+    r"|[ -/]*[0-~])"  # everything else that has two or three characters
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(raw: bytes, *, limit: int = LINE_MAX) -> str:
+    """One line of output as text that is safe to show: decoded with replacement, escapes out, cut at `limit`."""
+    text = _ESCAPES.sub("", raw.decode("utf-8", "replace"))
+    text = text.rstrip("\r\n").rsplit("\r", 1)[-1]
+    return _CONTROLS.sub("", text)[:limit]
+
+
+class Channel:
+    """Speaks with whoever sent the order. `writer` None is nobody: a catch-up, whose story is in the journal."""
+
+    def __init__(self, reader: BinaryIO | None, writer: BinaryIO | None) -> None:
+        self.stopping = ""
+        self.contact_lost = reader is None
+        self.dropped = 0
+        self._words: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
+        self._waiting: collections.deque[bytes] = collections.deque()
+        self._changed = threading.Condition()
+        self._busy = False
+        self._broken = writer is None
+        self.wake_fd, self._wake_end = os.pipe()
+        os.set_blocking(self._wake_end, False)
+        if reader is not None:
+            threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
+        if writer is not None:
+            threading.Thread(target=self._speak, args=(writer,), daemon=True).start()
+
+    def send(self, event: str, **fields: Any) -> None:
+        """Queue one event. Never blocks; when nobody reads, output lines are dropped and counted, other events kept."""
+        if self._broken:
+            return
+        line = json.dumps({"event": event, **fields}, ensure_ascii=True).encode() + b"\n"
+        with self._changed:
+            if event == "output" and len(self._waiting) >= _WAITING_MAX:
+                self.dropped += 1
+                return
+            self._waiting.append(line)
+            self._changed.notify_all()
+
+    def next_word(self, *, timeout_s: float) -> Mapping[str, Any] | None:
+        """The runner's next word, or None when there is none in time, the contact is lost, or a stop was asked for."""
+        ends = time.monotonic() + timeout_s
+        while not self.stopping:
+            try:
+                return self._words.get(timeout=max(0.0, min(0.25, ends - time.monotonic())))
+            except queue.Empty:
+                if time.monotonic() >= ends or self.contact_lost:
+                    return None
+        return None
+
+    def stop(self, why: str) -> None:
+        """Ask the run to end early. Safe in a signal handler: no lock is taken."""
+        self.stopping = self.stopping or why
+        with contextlib.suppress(BlockingIOError):  # the pipe is full: it is readable already, which is all we want
+            os.write(self._wake_end, b"!")
+
+    def drain(self, *, timeout_s: float) -> None:
+        """Wait until everything that was said has been handed over, within a limit."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._broken or not (self._waiting or self._busy), timeout=timeout_s)
+
+    def _listen(self, reader: BinaryIO) -> None:
+        while True:
+            try:
+                line = reader.readline(_WORD_MAX)
+            except (OSError, ValueError):
+                line = b""
+            if not line:
+                break
+            word = _word(line)
+            if word.get("do") == "stop":
+                self.stop(str(word.get("why") or "the runner asked to stop"))
+            self._words.put(word)
+        self.contact_lost = True
+        self._words.put(None)
+
+    def _speak(self, writer: BinaryIO) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting))
+                lines = list(self._waiting)
+                self._waiting.clear()
+                self._busy = True
+            try:
+                writer.write(b"".join(lines))
+                writer.flush()
+            except (OSError, ValueError):
+                self._broken = True
+            with self._changed:
+                self._busy = False
+                if self._broken:
+                    self._waiting.clear()
+                self._changed.notify_all()
+            if self._broken:
+                return
+
+
+def _word(line: bytes) -> Mapping[str, Any]:
+    """A word of the runner's; what is not one becomes a word that nobody acts on, with the reason."""
+    try:
+        word = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return {"do": "", "problem": f"not JSON: {error}"}
+    return word if isinstance(word, dict) else {"do": "", "problem": f"not an object but {type(word).__name__}"}

@@ -1,0 +1,83 @@
+"""`wakeline deploy`, `rollback` and `retry`: one rollout, told while it runs, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from wakeline.cli.render import Live
+from wakeline.cli.result import Result
+from wakeline.core.model import Outcome
+from wakeline.core.state import Release
+from wakeline.driver import deploying
+from wakeline.driver.deploying import Wish
+from wakeline.driver.project import open_project
+from wakeline.errors import ExitCode
+
+
+def run(folder: Path, *, verbose: bool = False, what: str = "deploy", **wish: Any) -> Result:
+    """Walk it and say how it ended. Exit codes as in `wakeline docs exit-codes`."""
+    project = open_project(folder)
+    live = Live(verbose=verbose)
+    done = asyncio.run(deploying.deploy(project, Wish(what=what, **wish), tell=live))
+    return _result(done, verb=what)
+
+
+def _result(done: deploying.Result, *, verb: str) -> Result:
+    release = done.release
+    names = [machine.name for machine in done.fleet.machines if machine.name in release.results]
+    rows = [
+        f"  {name:<16} {release.results[name].outcome.value:<10} {_first_line(release, name)}".rstrip()
+        for name in names
+    ]
+    asleep = [name for name in names if release.results[name].outcome is Outcome.ASLEEP]
+    code, error, hint = _judged(done)
+    head = f"release {release.number} ({release.commit[:10]}): {done.ended}"
+    warnings = [f"{name} is asleep: {_promise(release, name)}" for name in asleep] + list(done.warnings)
+    data = {
+        "release": release.number,
+        "commit": release.commit,
+        "outcome": done.ended,
+        "machines": {
+            name: {"outcome": release.results[name].outcome.value, "cause": release.results[name].cause}
+            for name in names
+        },
+        "asleep": asleep,
+        "approved": sorted(release.approved),
+    }
+    return Result(verb, data, lines=[head, *rows], warnings=warnings, exit_code=code, error=error, hint=hint)
+
+
+def _promise(release: Release, name: str) -> str:
+    stage = release.stage_of(name)
+    if stage and stage.name in release.approved:
+        return f"when it wakes, it brings itself to release {release.number}"
+    return f"release {release.number} is not approved for its stage, so when it wakes it stays where it is"
+
+
+def _judged(done: deploying.Result) -> tuple[ExitCode, str, str]:
+    """Exit code, and the first cause on top."""
+    if done.in_doubt:
+        claim = done.in_doubt[0]
+        error = f"{claim.step} was started on {claim.machine} and nobody knows how it ended; nothing else is deployed"
+        hint = f"look at the database, then: wakeline resolve {claim.step} --done | --not-run"
+        code = ExitCode.INTERRUPTED if done.ended == "interrupted" else ExitCode.IN_DOUBT
+        return code, error, hint
+    if done.ended == "interrupted":
+        return ExitCode.INTERRUPTED, "interrupted; it is on record", "wakeline deploy carries on"
+    if done.ended == "passed":
+        return ExitCode.DONE, "", ""
+    bad = (Outcome.FAILED, Outcome.UNKNOWN)
+    name = next((name for name, each in done.release.results.items() if each.outcome in bad), "")
+    cause = done.release.results[name].cause if name else "an earlier stage did not pass"
+    return (
+        ExitCode.FAILED,
+        f"{name}: {cause}" if name else cause,
+        "wakeline status; then fix it and deploy, or: wakeline rollback",
+    )
+
+
+def _first_line(release: Release, name: str) -> str:
+    result = release.results[name]
+    return f"{result.seconds:6.1f} s  {result.cause.splitlines()[0] if result.cause else ''}"

@@ -1,0 +1,135 @@
+"""`wakeline`: the verbs and their options. Each verb's work is in a file of its own, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wakeline import __version__
+from wakeline.errors import ExitCode, WakelineError
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON envelope on stdout.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="wakeline")
+def cli() -> None:
+    """Deploy an application to Linux machines in order, over SSH, when not every machine is awake."""
+
+
+def _run(verb: str, *, as_json: bool = False, **options: Any) -> None:
+    """Do a verb's work and leave with its exit code. A stack trace is shown for a bug of ours alone."""
+    from wakeline.cli import render  # noqa: PLC0415 - `--help` need not pay for it
+
+    try:
+        module = importlib.import_module(f"wakeline.cli.{verb.replace('-', '_')}")
+        code = render.show(module.run(Path.cwd(), **options), as_json=as_json)
+    except WakelineError as error:
+        code = render.show_error(error, verb=verb, as_json=as_json)
+    except KeyboardInterrupt:
+        code = int(ExitCode.INTERRUPTED)
+    except Exception:  # noqa: BLE001 - the last line of defence, with its own exit code
+        traceback.print_exc()
+        click.echo("error: this is a bug of wakeline's; what it had done is on the ledger", err=True)
+        code = int(ExitCode.OUR_BUG)
+    sys.exit(code)
+
+
+@cli.command()
+@click.argument("commit", default="")
+@click.option("--stage", default="", help="One stage alone, of this commit's release.")
+@click.option("--wait", is_flag=True, help="Wait for the lease instead of saying busy.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the steps print.")
+@_JSON
+def deploy(commit: str, stage: str, wait: bool, verbose: bool, as_json: bool) -> None:
+    """Deploy COMMIT (default: the newest of the branch), stage by stage."""
+    _run("deploy", what="deploy", commit=commit, stage=stage, wait=wait, verbose=verbose, as_json=as_json)
+
+
+@cli.command()
+@click.option("--to", default=0, help="The release to go back to; default: the last good one.")
+@click.option("--wait", is_flag=True, help="Wait for the lease instead of saying busy.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the steps print.")
+@_JSON
+def rollback(to: int, wait: bool, verbose: bool, as_json: bool) -> None:
+    """Make a new, higher release of an older commit."""
+    _run("deploy", what="rollback", to=to, wait=wait, verbose=verbose, as_json=as_json)
+
+
+@cli.command()
+@click.argument("machine", default="")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the steps print.")
+@_JSON
+def retry(machine: str, verbose: bool, as_json: bool) -> None:
+    """Try a failed release again, as a new one; with MACHINE, let that machine try again."""
+    if machine:
+        _run("settle", what="retry", machine=machine, as_json=as_json)
+    _run("deploy", what="retry", verbose=verbose, as_json=as_json)
+
+
+@cli.command()
+@_JSON
+def status(as_json: bool) -> None:
+    """What each machine runs, and whether it is there."""
+    _run("status", as_json=as_json)
+
+
+@cli.command()
+@click.option("--verify", is_flag=True, help="Check every record's hash; name the first bad one.")
+@click.option("-n", "--last", default=20, help="How many releases.")
+@_JSON
+def history(verify: bool, last: int, as_json: bool) -> None:
+    """What was decided, and how it ended."""
+    _run("history", verify=verify, last=last, as_json=as_json)
+
+
+@cli.command()
+@click.argument("machine", default="")
+@click.option("--why", default="", help="The reason, shown wherever the hold stops something.")
+@_JSON
+def hold(machine: str, why: str, as_json: bool) -> None:
+    """Keep MACHINE (default: the whole fleet) on what it runs."""
+    _run("settle", what="hold", machine=machine, why=why, as_json=as_json)
+
+
+@cli.command()
+@click.argument("machine", default="")
+@_JSON
+def unhold(machine: str, as_json: bool) -> None:
+    """Lift a hold, and after a rollback let the commits that were left be deployed again."""
+    _run("settle", what="unhold", machine=machine, as_json=as_json)
+
+
+@cli.command()
+@click.argument("step")
+@click.option("--done", "how", flag_value="done", help="It has run: write the receipt.")
+@click.option("--not-run", "how", flag_value="not-run", help="It has not run: the next release may claim it.")
+@_JSON
+def resolve(step: str, how: str | None, as_json: bool) -> None:
+    """Settle a once-step that is in doubt, after a look at the database."""
+    _run("settle", what="resolve", step=step, how=how or "", as_json=as_json)
+
+
+@cli.command()
+@click.argument("machine")
+@_JSON
+def explain(machine: str, as_json: bool) -> None:
+    """Why MACHINE runs what it runs, and what would change that."""
+    _run("explain", machine=machine, as_json=as_json)
+
+
+@cli.command()
+@click.option("--keep", is_flag=True, help="Leave the demo's folder for a look around.")
+def demo(keep: bool) -> None:
+    """A small fleet on this machine: deploy, sleep, wake, fail. Needs no root."""
+    _run("demo", keep=keep)
+
+
+def main() -> None:
+    """The entry point."""
+    cli(prog_name="wakeline")

@@ -1,0 +1,59 @@
+"""`hold`, `unhold`, `resolve`, and `retry MACHINE`: what a person says, put on record."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from wakeline.cli.result import Result
+from wakeline.core.records import Draft
+from wakeline.core.state import State
+from wakeline.driver.project import open_project
+from wakeline.errors import Usage
+
+
+def run(folder: Path, *, what: str, machine: str = "", why: str = "", step: str = "", how: str = "") -> Result:
+    """Check it against the fleet and the ledger, and write it. Raises Usage for what is not there."""
+    project = open_project(folder)
+    names = [each.name for each in project.file.fleet.machines]
+    if machine and machine not in names:
+        raise Usage(f"there is no machine {machine!r}", hint=f"machines: {', '.join(names)}")
+    said: list[str] = []
+
+    def decide(state: State) -> list[Draft]:
+        said[:] = []
+        if what == "resolve":
+            return [_resolved(state, step=step, how=how, said=said)]
+        if what == "retry":
+            return [_retried(state, machine=machine, said=said)]
+        whose = machine or "the fleet"
+        if what == "hold":
+            said.append(
+                f"{whose} is on hold: {why or 'no reason given'}; lift it with: wakeline unhold {machine}".rstrip()
+            )
+            return [Draft("held", {"machine": machine, "why": why})]
+        said.append(f"{whose} is no longer on hold")
+        return [Draft("unheld", {"machine": machine})]
+
+    asyncio.run(project.writer.write(decide))
+    return Result(what, {"machine": machine, "step": step, "how": how, "why": why}, lines=said)
+
+
+def _resolved(state: State, *, step: str, how: str, said: list[str]) -> Draft:
+    if not how:
+        raise Usage("say what the database has", hint=f"wakeline resolve {step} --done | --not-run")
+    claim = next((each for each in state.open_claims if each.step == step), None)
+    if claim is None:
+        raise Usage(f"no once-step {step!r} is open", hint="wakeline history")
+    if claim not in state.in_doubt:
+        raise Usage(f"{step} is being run by {state.lease.holder}", hint="wait for it: wakeline status")
+    said.append(f"{step} of release {claim.release} is settled: {how}; deploys go on")
+    return Draft("resolved", {"claim": claim.id, "how": how})
+
+
+def _retried(state: State, *, machine: str, said: list[str]) -> Draft:
+    newest = state.newest
+    if newest is None:
+        raise Usage("there is no release yet", hint="wakeline deploy")
+    said.append(f"{machine} may try release {newest.number} again: at its next look, or with wakeline deploy")
+    return Draft("retried", {"release": newest.number, "machine": machine})

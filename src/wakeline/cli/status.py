@@ -1,0 +1,109 @@
+"""`wakeline status`: two separate words a machine: which release, and presence. Looks only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wakeline.cli.result import Result
+from wakeline.core.model import Machine
+from wakeline.core.presence import judge
+from wakeline.core.state import State
+from wakeline.driver.project import Project, open_project
+from wakeline.driver.walking import KNOCK_S
+from wakeline.edges.agent_file import agent_file
+from wakeline.edges.transports import NotReached
+
+
+def run(folder: Path) -> Result:
+    """Ask the ledger and every machine at once."""
+    project = open_project(folder)
+    state, seen = asyncio.run(_look(project))
+    check_ins = project.writer.ledger.check_ins()
+    rows = [_row(state, machine, seen[machine.name], check_ins) for machine in project.file.fleet.machines]
+    newest = state.newest
+    head = f"{project.file.fleet.app} {project.file.fleet.environment}: "
+    head += (
+        f"release {newest.number} ({newest.commit[:10]}) {newest.ended or 'unfinished'}" if newest else "no release yet"
+    )
+    lines = [head, *(_line(row) for row in rows)]
+    lines += [f"lease: {state.lease.holder} since {state.lease.at}"] if not state.lease.free else []
+    warnings = [
+        f"once-step {c.step} of release {c.release} is in doubt: wakeline resolve {c.step}" for c in state.in_doubt
+    ]
+    warnings += [f"{name or 'the fleet'} is on hold: {why}" for name, why in state.holds.items()]
+    data = {"release": newest.number if newest else 0, "machines": rows, "holds": dict(state.holds)}
+    return Result("status", data, lines=lines, warnings=warnings)
+
+
+async def _look(project: Project) -> tuple[State, dict[str, dict[str, Any]]]:
+    machines = project.file.fleet.machines
+    state, *seen = await asyncio.gather(project.writer.read(), *(_ask(project, machine) for machine in machines))
+    return state, {machine.name: found for machine, found in zip(machines, seen, strict=True)}
+
+
+async def _ask(project: Project, machine: Machine) -> dict[str, Any]:
+    """One machine's own word, or why there is none."""
+    try:
+        connection = await project.transport_of(machine).connect(machine, limit_s=KNOCK_S)
+    except NotReached as error:
+        return {"presence": judge(error.phase, machine.presence).value, "cause": error.message}
+    try:
+        agent = agent_file()
+        conversation = await connection.converse("status", agent=agent.data, digest=agent.digest, silence_s=20.0)
+        said = await conversation.text()
+    finally:
+        await connection.close()
+    fleet = project.file.fleet
+    found = [
+        each
+        for each in json.loads(said or "[]")
+        if (each["app"], each["environment"]) == (fleet.app, fleet.environment)
+    ]
+    mine: dict[str, Any] = next((each for each in found if each["machine"] in (machine.name, "")), {})
+    return {"presence": "awake", "cause": "", "current": mine.get("current"), "busy": mine.get("busy", False)}
+
+
+def _row(
+    state: State,
+    machine: Machine,
+    seen: Mapping[str, Any],
+    check_ins: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The machine's own word where it answers; else the last word that the ledger has."""
+    known = seen.get("current")
+    if known is None:
+        passed = [n for n, r in state.releases.items() if (res := r.results.get(machine.name)) and res.outcome.passed]
+        last = check_ins.get(machine.name, {})
+        said = last.get("release") if last.get("outcome") in ("ok", "unchanged") else 0
+        known = max([*passed, said if isinstance(said, int) else 0], default=0)
+    release = state.releases.get(known)
+    approved = _approved(state, machine.name)
+    return {
+        "machine": machine.name,
+        "release": known,
+        "commit": release.commit if release else "",
+        "approved": approved,
+        "presence": seen["presence"],
+        "kind": machine.presence.value,
+        "cause": seen["cause"],
+        "held": state.holds.get(machine.name, ""),
+        "busy": bool(seen.get("busy")),
+    }
+
+
+def _approved(state: State, machine: str) -> int:
+    releases = (
+        r for r in state.releases.values() if (s := r.stage_of(machine)) and s.name in r.approved - r.held_stages
+    )
+    return max((release.number for release in releases), default=0)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    behind = f", approved: {row['approved']}" if row["approved"] > row["release"] else ""
+    what = f"release {row['release']} ({row['commit'][:10]}{behind})" if row["release"] else f"no release{behind}"
+    more = f"  {row['cause']}" if row["cause"] else ""
+    return f"  {row['machine']:<16} {what:<42} {row['presence']}{more}"
