@@ -35,15 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("run")
     verbs.add_parser("status")
+    verbs.add_parser("configure")
     caught = verbs.add_parser("catch-up")
     caught.add_argument("--app", default="")
     caught.add_argument("--environment", default="")
     caught.add_argument("--boot", action="store_true", help="lay out and switch; systemd starts the services")
+    caught.add_argument("--tell", action="store_true", help="say it on stdout, for whoever asked")
     caught.add_argument("--confirm", action="store_true", help="after the services: healthy, or back")
     asked = parser.parse_args(arguments)
     os.umask(0o022)
     if asked.verb == "run":
         return _run(asked.home)
+    if asked.verb == "configure":
+        return _configure(asked.home)
     if asked.verb == "status":
         sys.stdout.write(json.dumps([_status(home) for home in homes(asked.home)]) + "\n")
         return 0
@@ -52,6 +56,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return catch_up.all_of(
         asked.home, app=asked.app, environment=asked.environment, boot=asked.boot, confirm=asked.confirm
     )
+
+
+def _configure(root: Path) -> int:
+    """What `wakeline setup` says of this machine, from stdin; answers with its ids. Safe twice."""
+    config = json.loads(sys.stdin.read())
+    home = home_of(root, config["app"], config["environment"])
+    home.make()
+    before = str(home.config.get("machine_id") or "")
+    mine = str(config.get("machine_id") or machine_id())
+    if before and before != mine:
+        sys.stdout.write(json.dumps({"problem": f"it was set up as {before}, and is {mine}: a clone?"}) + "\n")
+        return 2
+    durable.write_json(home.folder / "config.json", {**config, "machine_id": mine})
+    _become_the_agent(root)
+    sys.stdout.write(json.dumps({"machine_id": mine, "boot_id": boot_id()}) + "\n")
+    return 0
+
+
+def _become_the_agent(root: Path) -> None:
+    """Let ROOT/agent.pyz, which the units start, be the agent that runs now."""
+    mine = Path(sys.argv[0]).resolve()
+    link = root / "agent.pyz"
+    if mine.parent == (root / "agents").resolve() and (not link.is_symlink() or link.resolve() != mine):
+        durable.point_link(link, f"agents/{mine.name}")
 
 
 def _run(root: Path) -> int:
@@ -69,6 +97,7 @@ def _run(root: Path) -> int:
         return _refuse(channel, "no order came")
     try:
         home.make()
+        _become_the_agent(root)
         waited = {"on_wait": lambda text: channel.send("waiting", text=text)}
         with lock.hold(home.folder / "lock", wait_s=_LOCK_S, **waited):
             return _carry_out(order, home=home, channel=channel, fence=word.get("fence"))

@@ -45,7 +45,7 @@ class Executor:
         self._home = home
         self._channel = channel
         self._journal = journal
-        self._way = privileges.present_way(without_sudo=without_sudo)
+        self._way = privileges.present_way(without_sudo=without_sudo, app=order.app, environment=order.environment)
         self.releases = Releases(order, home=home)
 
     def carry_out(self, *, may_run_once: bool, start_services: bool = True) -> Ending:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterable
 
 SYSTEMCTL = "/usr/bin/systemctl"
 SUDO = "/usr/bin/sudo"
 VERBS = ("restart", "reload", "stop", "reset-failed")
-SUDO_WAY, HELPER_WAY, ROOT_WAY = "sudo", "helper", "root"
+SUDO_WAY, HELPER_WAY, ROOT_WAY = "sudo", "helper:", "root"
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*\.(?:service|target|socket|timer)\Z")
 
 
@@ -23,18 +24,24 @@ def is_unit(name: str) -> bool:
 
 
 def argv(verb: str, unit: str, *, way: str) -> list[str]:
-    """The command that does `verb` to `unit`: as root, through sudo, or through the root-owned helper unit."""
+    """The command that does `verb` to `unit`: as root, or through sudo."""
     if verb not in VERBS or not is_unit(unit):
         raise ValueError(f"not something that the agent may do as root: {verb} {unit}")
-    if way == HELPER_WAY:
-        return [SYSTEMCTL, "--no-pager", "--wait", "start", helper_unit(verb, unit)]
     plain = [SYSTEMCTL, "--no-pager", verb, unit]
     return plain if way == ROOT_WAY else [SUDO, "-n", *plain]
 
 
-def helper_unit(verb: str, unit: str) -> str:
-    """The helper's instance for one unit: `wakeline-restart@gunicorn.service`."""
-    return f"wakeline-{verb}@{unit if unit.endswith('.service') else unit + '.service'}"
+def ask_helper(verb: str, unit: str, *, way: str, timeout_s: float) -> tuple[int, str]:
+    """Ask the root-owned helper on its socket. Returns its exit code and words. Raises OSError when it is not there."""
+    if verb not in VERBS or not is_unit(unit):
+        raise ValueError(f"not something that the agent may do as root: {verb} {unit}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_s)
+        connection.connect(way[len(HELPER_WAY) :])
+        connection.sendall(f"{verb} {unit}\n".encode())
+        said = b"".join(iter(lambda: connection.recv(65536), b"")).decode("utf-8", "replace")
+    words, _, code = said.rstrip("\n").rpartition("exit ")
+    return (int(code), words.strip()) if code.isdigit() else (1, said.strip() or "the helper said nothing")
 
 
 def sudoers(user: str, units: Iterable[str]) -> list[str]:
@@ -46,8 +53,8 @@ def sudoers(user: str, units: Iterable[str]) -> list[str]:
     return lines
 
 
-def present_way(*, without_sudo: bool = False) -> str:
-    """How this process can act as root: a unit of ours has NoNewPrivileges, and sudo refuses there."""
+def present_way(*, without_sudo: bool, app: str, environment: str) -> str:
+    """How this process can act as root: a unit of ours has NoNewPrivileges, so sudo refuses there."""
     if os.geteuid() == 0:
         return ROOT_WAY
-    return HELPER_WAY if without_sudo else SUDO_WAY
+    return f"{HELPER_WAY}/run/wakeline-{app}-{environment}.sock" if without_sudo else SUDO_WAY

@@ -103,17 +103,20 @@ def show(unit: str) -> dict[str, str]:
 
 
 def _systemctl(verb: str, unit: str, *, way: str, may_fail: bool = False) -> None:
+    code, words, argv = 1, "", ["helper", verb, unit]
     try:
-        argv = privileges.argv(verb, unit, way=way)
+        if way.startswith(privileges.HELPER_WAY):
+            code, words = privileges.ask_helper(verb, unit, way=way, timeout_s=_LIMIT_S)
+        else:
+            argv = privileges.argv(verb, unit, way=way)
+            finished = process.run(argv, timeout_s=_LIMIT_S)
+            code, words = finished.code, finished.err.decode("utf-8", "replace").strip()[-800:]
     except ValueError as error:
         raise RolloutFailed(f"{unit!r} is not the name of a unit") from error
-    try:
-        finished = process.run(argv, timeout_s=_LIMIT_S)
-    except (process.CommandMissing, process.CommandTimedOut) as error:
-        raise RolloutFailed(f"{verb} {unit}: {error}") from error
-    if finished.code != 0 and not may_fail:
-        words = finished.err.decode("utf-8", "replace").strip()[-800:]
-        raise RolloutFailed(f"{verb} {unit} failed: {words or f'exit {finished.code}'}", hint=_hint(words, argv))
+    except OSError as error:
+        raise RolloutFailed(f"{verb} {unit}: {error}", hint="wakeline setup") from error
+    if code != 0 and not may_fail:
+        raise RolloutFailed(f"{verb} {unit} failed: {words or f'exit {code}'}", hint=_hint(words, argv))
 
 
 def _hint(words: str, argv: list[str]) -> str:

@@ -73,6 +73,16 @@ def retry(machine: str, verbose: bool, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("machine", default="")
+@click.option("--root-user", default="root", help="Who may become root there: root, or a user with sudo.")
+@click.option("--print", "only_print", is_flag=True, help="Show the script for each machine, and do nothing.")
+@_JSON
+def setup(machine: str, root_user: str, only_print: bool, as_json: bool) -> None:
+    """Make machines ready: folders, sudoers lines, units, agent. Safe twice."""
+    _run("setup", machine=machine, root_user=root_user, only_print=only_print, as_json=as_json)
+
+
+@cli.command()
 @_JSON
 def status(as_json: bool) -> None:
     """What each machine runs, and whether it is there."""
@@ -113,6 +123,14 @@ def unhold(machine: str, as_json: bool) -> None:
 def resolve(step: str, how: str | None, as_json: bool) -> None:
     """Settle a once-step that is in doubt, after a look at the database."""
     _run("settle", what="resolve", step=step, how=how or "", as_json=as_json)
+
+
+@cli.command("catch-up")
+@click.argument("machine")
+@_JSON
+def catch_up(machine: str, as_json: bool) -> None:
+    """Let MACHINE look at the ledger now, instead of at its timer."""
+    _run("catch-up", machine=machine, as_json=as_json)
 
 
 @cli.command()

@@ -252,8 +252,8 @@ def _once_wanted(rollout: Rollout, event: OnceWanted) -> tuple[Rollout, list[Com
 
 
 def _once_verified(rollout: Rollout, event: OnceVerified) -> tuple[Rollout, list[Command]]:
-    if event.machine != rollout.lead or event.step in rollout.receipted:
-        return rollout, []  # a follower's check writes no receipt, and one receipt is enough
+    if event.machine != rollout.lead or event.step in rollout.receipted or rollout.open_claim:
+        return rollout, []  # a follower's check writes no receipt, one is enough, and an open claim ends by its own
     rollout = dataclasses.replace(rollout, receipted=rollout.receipted | {event.step})
     body = {"release": rollout.release, "step": event.step, "how": "verified", "breaks_older": event.breaks_older}
     return rollout, [Write(Draft("receipt", body))]
@@ -265,6 +265,7 @@ def _once_ended(rollout: Rollout, event: OnceEnded) -> tuple[Rollout, list[Comma
     rollout = dataclasses.replace(rollout, open_claim="")
     body: dict[str, Any] = {"claim": event.claim, "release": rollout.release, "step": event.step}
     if event.passed:
+        rollout = dataclasses.replace(rollout, receipted=rollout.receipted | {event.step})
         body.update(how="ran", breaks_older=event.breaks_older)
         return rollout, [Write(Draft("receipt", body))]
     return rollout, [Write(Draft("once-failed", {**body, "cause": event.cause}))]

@@ -1,0 +1,43 @@
+"""`wakeline setup`: what it will do to each machine, then it does it. Safe twice."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from wakeline.cli.result import Result
+from wakeline.core.model import Machine
+from wakeline.driver import machine_script, preparing
+from wakeline.driver.project import open_project
+from wakeline.edges.agent_file import agent_file
+from wakeline.errors import ExitCode, Usage
+from wakeline.fleet import FleetFile
+
+
+def run(folder: Path, *, machine: str = "", root_user: str = "root", only_print: bool = False) -> Result:
+    """Machines that do not answer are listed with the command for later; that is no failure."""
+    project = open_project(folder)
+    chosen = tuple(each for each in project.file.fleet.machines if machine in ("", each.name))
+    if not chosen:
+        names = ", ".join(each.name for each in project.file.fleet.machines)
+        raise Usage(f"there is no machine {machine!r}", hint=f"machines: {names}")
+    if only_print:
+        shown = {each.name: _script(project.file, each) for each in chosen}
+        return Result(
+            "setup", {"scripts": shown}, lines=[text for name in shown for text in (f"# {name}", shown[name])]
+        )
+    found = asyncio.run(preparing.prepare(project, chosen, root_user=root_user))
+    lines = [f"{each.machine}: {what}" for each in found for what in each.done]
+    later = [
+        f"{each.machine}: {each.problem}; later: wakeline setup {each.machine}" for each in found if not each.reached
+    ]
+    failed = [f"{each.machine}: {each.problem}" for each in found if each.reached and each.problem]
+    data = {each.machine: {"done": list(each.done), "problem": each.problem, "reached": each.reached} for each in found}
+    code = ExitCode.FAILED if failed else ExitCode.DONE
+    return Result("setup", {"machines": data}, lines=lines, warnings=later, exit_code=code, error="\n".join(failed))
+
+
+def _script(file: FleetFile, machine: Machine) -> str:
+    if machine.address.startswith("local:"):
+        return "# a local machine needs nothing as root"
+    return machine_script.render(file, machine, agent_digest=agent_file().digest)

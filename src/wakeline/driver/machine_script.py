@@ -1,0 +1,297 @@
+"""The shell script that makes a machine ready, as root: folders, sudoers lines, the helper, the units.
+
+It is what `wakeline setup --print` shows, word for word. Every file is written beside and renamed, and only when it
+differs, so a second run changes nothing and says so.
+
+None of our units calls sudo: a unit that may, cannot be protected (tried: the best score of `systemd-analyze security`
+was 5.9). What needs root at boot goes through a root-owned helper on a socket that only the deploy user may open; it
+knows a fixed list of lines.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from wakeline.agent import privileges
+from wakeline.core.model import Machine, Service
+from wakeline.fleet import FleetFile
+
+HOME = "/var/lib/wakeline"
+
+
+def render(file: FleetFile, machine: Machine, *, agent_digest: str) -> str:
+    """The whole script for one machine."""
+    user = machine.address.rpartition("@")[0] or "root"
+    units = [each.unit for each in _services(file, machine) if each.unit]
+    name = f"wakeline-{file.fleet.app}-{file.fleet.environment}"
+    files = {
+        f"/etc/sudoers.d/{name}": (0o440, _sudoers(user, units)),
+        f"/usr/local/lib/wakeline/{name}-helper": (0o755, _helper(units)),
+        f"/etc/systemd/system/{name}-helper.socket": (0o644, _helper_socket(name, user)),
+        f"/etc/systemd/system/{name}-helper@.service": (0o644, _helper_service(name)),
+        f"/etc/systemd/system/{name}-boot.service": (0o644, _boot(file, name, user, units)),
+        f"/etc/systemd/system/{name}-confirm.service": (0o644, _confirm(file, name, user, units)),
+        f"/etc/systemd/system/{name}-catchup.service": (0o644, _catch_up(file, name, user)),
+        f"/etc/systemd/system/{name}-catchup.timer": (0o644, _timer()),
+    }
+    for unit in units:
+        files[f"/etc/systemd/system/{unit}.d/50-wakeline.conf"] = (0o644, _drop_in(file, name))
+    lines = ["set -eu", _ENSURE, *_folders(file, user)]
+    lines += [
+        f"ensure {shlex.quote(path)} {mode:o} <<'WAKELINE'\n{text}WAKELINE" for path, (mode, text) in files.items()
+    ]
+    lines += _checks(name)
+    lines.append(f"echo 'agent {agent_digest[:12]} is sent at the first contact'")
+    return "\n".join(lines) + "\n"
+
+
+_ENSURE = """\
+ensure() {
+    mkdir -p "$(dirname "$1")"
+    cat >"$1.wakeline-new"
+    chmod "$2" "$1.wakeline-new"
+    if cmp -s "$1" "$1.wakeline-new"; then
+        rm "$1.wakeline-new"
+        echo "$1 is as it should be"
+    else
+        mv "$1.wakeline-new" "$1"
+        echo "$1 written"
+    fi
+}"""
+
+
+def _folders(file: FleetFile, user: str) -> list[str]:
+    owner = shlex.quote(user)
+    path = shlex.quote(file.deploy.path)
+    return [
+        f"id -u {owner} >/dev/null || {{ echo 'there is no user {user} here' >&2; exit 1; }}",
+        f'install -d -m 0700 -o {owner} -g "$(id -gn {owner})" {HOME}',
+        f'install -d -m 0755 -o {owner} -g "$(id -gn {owner})" {path} {path}/shared {path}/releases',
+        "for tool in git python3 systemctl; do command -v $tool >/dev/null"
+        ' || { echo "missing: $tool" >&2; exit 1; }; done',
+    ]
+
+
+def _checks(name: str) -> list[str]:
+    return [
+        f"if command -v visudo >/dev/null; then visudo -cqf /etc/sudoers.d/{name}; fi",
+        "systemctl daemon-reload",
+        f"systemctl enable --quiet {name}-boot.service {name}-confirm.service {name}-catchup.timer {name}-helper.socket",
+        f"systemctl start {name}-helper.socket {name}-catchup.timer",
+        "echo 'units enabled'",
+    ]
+
+
+def _services(file: FleetFile, machine: Machine) -> list[Service]:
+    mine = set(machine.roles)
+    return [each for each in file.services if not each.roles or mine & set(each.roles)]
+
+
+def _sudoers(user: str, units: list[str]) -> str:
+    lines = [
+        "# Written by `wakeline setup`: exactly what a rollout may do as root here.",
+        *privileges.sudoers(user, units),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _helper(units: list[str]) -> str:
+    """Root's side of the socket: one line in, its exit code and words out. What is not on the list is refused."""
+    cases = [
+        f"    '{verb} {unit}') {' '.join(privileges.argv(verb, unit, way=privileges.ROOT_WAY))} 2>&1 ;;"
+        for unit in units
+        for verb in privileges.VERBS
+    ]
+    return "\n".join(
+        [
+            "#!/bin/sh",
+            "# Started by the socket of the same name, as root, for the deploy user's agent alone.",
+            "IFS= read -r line || exit 1",
+            'case "$line" in',
+            *cases,
+            "    *) echo 'not on the list'; false ;;",
+            "esac",
+            'echo "exit $?"',
+            "",
+        ]
+    )
+
+
+def _helper_socket(name: str, user: str) -> str:
+    return f"""\
+[Unit]
+Description=What wakeline's catch-up may ask root for
+
+[Socket]
+ListenStream=/run/{name}.sock
+SocketUser={user}
+SocketMode=0600
+Accept=yes
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+def _helper_service(name: str) -> str:
+    return f"""\
+[Unit]
+Description=One request of wakeline's catch-up
+CollectMode=inactive-or-failed
+
+[Service]
+ExecStart=/usr/local/lib/wakeline/{name}-helper
+StandardInput=socket
+StandardOutput=socket
+StandardError=journal
+RuntimeMaxSec=180
+{_SANDBOX_OF_HELPER}"""
+
+
+def _agent(file: FleetFile, *flags: str) -> str:
+    which = f"--app {file.fleet.app} --environment {file.fleet.environment}"
+    return " ".join(["/usr/bin/python3", f"{HOME}/agent.pyz", "--home", HOME, "catch-up", which, *flags])
+
+
+def _boot(file: FleetFile, name: str, user: str, units: list[str]) -> str:
+    """Before the services: lay out and switch, within a limit. Nothing requires it, so a failure keeps what runs."""
+    return f"""\
+[Unit]
+Description=Bring {file.fleet.app} to its newest approved release before it starts
+Wants=network-online.target
+After=network-online.target
+Before={" ".join(units)}
+ConditionPathExists={HOME}/agent.pyz
+
+[Service]
+Type=oneshot
+ExecStart={_agent(file, "--boot")}
+TimeoutStartSec={int(file.deploy.boot_limit_s)}
+{_sandbox(file, name, user)}
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _confirm(file: FleetFile, name: str, user: str, units: list[str]) -> str:
+    """After the services: healthy, or back. Nothing is ordered after it, so it may restart them."""
+    return f"""\
+[Unit]
+Description=Confirm the release of {file.fleet.app} that this boot switched to, or go back
+After={name}-boot.service {" ".join(units)}
+ConditionPathExists={HOME}/agent.pyz
+
+[Service]
+Type=oneshot
+ExecStart={_agent(file, "--confirm")}
+TimeoutStartSec=600
+{_sandbox(file, name, user)}
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _catch_up(file: FleetFile, name: str, user: str) -> str:
+    return f"""\
+[Unit]
+Description=Look whether {file.fleet.app} should run a newer release
+ConditionPathExists={HOME}/agent.pyz
+After={name}-confirm.service
+
+[Service]
+Type=oneshot
+ExecStart={_agent(file)}
+TimeoutStartSec=3600
+Restart=on-failure
+RestartForceExitStatus=75
+RestartSec=30
+{_sandbox(file, name, user)}"""
+
+
+def _timer() -> str:
+    """Boot, resume (a timer on the boot clock fires when its time passed while asleep) and a slow beat."""
+    return """\
+[Unit]
+Description=Look now and then whether a newer release is approved
+
+[Timer]
+OnBootSec=20
+OnUnitInactiveSec=15min
+RandomizedDelaySec=60
+FixedRandomDelay=true
+WakeSystem=false
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def _drop_in(file: FleetFile, name: str) -> str:
+    return f"""\
+# Written by `wakeline setup`; `wakeline leave` removes it.
+[Unit]
+After={name}-boot.service
+
+[Service]
+WorkingDirectory=
+WorkingDirectory={file.deploy.path}/current
+"""
+
+
+def _sandbox(file: FleetFile, name: str, user: str) -> str:
+    """What our units may do: write the app's folder and our own, use the network, open the helper's socket."""
+    return f"""\
+User={user}
+UMask=0022
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={file.deploy.path} {HOME} -/run/{name}.sock
+ProtectHome=no
+PrivateTmp=no
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+RestrictSUIDSGID=yes
+RestrictRealtime=yes
+RestrictNamespaces=yes
+LockPersonality=yes
+RemoveIPC=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+"""
+
+
+_SANDBOX_OF_HELPER = """\
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateNetwork=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictSUIDSGID=yes
+RestrictRealtime=yes
+RestrictNamespaces=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+CapabilityBoundingSet=
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+RestrictAddressFamilies=AF_UNIX
+"""

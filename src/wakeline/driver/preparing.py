@@ -1,0 +1,117 @@
+"""`wakeline setup`: makes machines ready, one after the other looked at, all of them safe to do twice."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from wakeline.core.model import Machine
+from wakeline.core.records import Draft
+from wakeline.core.state import State
+from wakeline.driver import machine_script
+from wakeline.driver.project import Project
+from wakeline.edges.agent_file import agent_file
+from wakeline.edges.transports import Connection, Lost, NotReached
+from wakeline.errors import RolloutFailed
+
+CONNECT_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What came of one machine. `problem` is empty where it is ready; `reached` is false where it did not answer."""
+
+    machine: str
+    done: tuple[str, ...] = ()
+    problem: str = ""
+    reached: bool = True
+
+
+async def prepare(project: Project, machines: tuple[Machine, ...], *, root_user: str) -> list[Prepared]:
+    """Make every machine that answers ready; the others are named, with why."""
+    found = await asyncio.gather(*(_one(project, machine, root_user=root_user) for machine in machines))
+    ids = {each.machine: machine_id for each, machine_id in found if machine_id}
+
+    def decide(state: State) -> list[Draft]:
+        fresh = {name: each for name, each in ids.items() if state.machines.get(name) != each}
+        return [Draft("set-up", {"machine": name, "machine_id": each}) for name, each in fresh.items()]
+
+    await project.writer.write(decide)
+    return [each for each, _ in found]
+
+
+def config_of(project: Project, machine: Machine) -> dict[str, Any]:
+    """What the agent on a machine must know to catch up by itself."""
+    file = project.file
+    path = file.deploy.path
+    local = machine.address.startswith("local:")
+    if local and not path.startswith("/"):
+        path = str(Path(machine.address[len("local:") :]) / path)
+    config = {
+        "version": 1,
+        "app": file.fleet.app,
+        "environment": file.fleet.environment,
+        "machine": machine.name,
+        "ledger": file.ledger,
+        "git": file.git,
+        "path": path,
+        "boot_limit_s": file.deploy.boot_limit_s,
+    }
+    if local:
+        config["machine_id"] = hashlib.sha256(machine.address.encode()).hexdigest()[:32]
+    return config
+
+
+async def _one(project: Project, machine: Machine, *, root_user: str) -> tuple[Prepared, str]:
+    local = machine.address.startswith("local:")
+    if local:
+        Path(machine.address[len("local:") :]).mkdir(parents=True, exist_ok=True)
+    done: list[str] = []
+    try:
+        if not local:
+            done += await _as_root(project, machine, root_user=root_user)
+        connection = await project.transport_of(machine).connect(machine, limit_s=CONNECT_S)
+        try:
+            machine_id = await _configure(project, machine, connection)
+        finally:
+            await connection.close()
+    except NotReached as error:
+        return Prepared(machine.name, tuple(done), f"{error.message}", reached=False), ""
+    except (Lost, RolloutFailed) as error:
+        return Prepared(machine.name, tuple(done), error.message), ""
+    return Prepared(machine.name, (*done, "knows its fleet, its ledger and its name")), machine_id
+
+
+async def _configure(project: Project, machine: Machine, connection: Connection) -> str:
+    agent = agent_file()
+    conversation = await connection.converse("configure", agent=agent.data, digest=agent.digest, silence_s=30.0)
+    await conversation.send(config_of(project, machine))
+    said = await conversation.text()
+    try:
+        answer = json.loads(said)
+    except ValueError as error:
+        raise RolloutFailed(f"{machine.name}: the agent did not answer: {said[:200]!r}") from error
+    if "machine_id" not in answer:
+        raise RolloutFailed(f"{machine.name}: {answer.get('problem', 'the agent refused')}")
+    return str(answer["machine_id"])
+
+
+async def _as_root(project: Project, machine: Machine, *, root_user: str) -> list[str]:
+    """Run the script that `wakeline setup --print` shows, as root."""
+    script = machine_script.render(project.file, machine, agent_digest=agent_file().digest)
+    address = machine.address.rpartition("@")[2]
+    there = dataclasses.replace(machine, address=f"{root_user}@{address}")
+    connection = await project.transport_of(there).connect(there, limit_s=CONNECT_S)
+    try:
+        command = "sh -s" if root_user == "root" else "sudo -n sh -s"
+        code, out, err = await connection.run(command, feed=script.encode(), limit_s=120.0)
+    finally:
+        await connection.close()
+    if code != 0:
+        words = (err or out).decode("utf-8", "replace").strip()[-500:]
+        raise RolloutFailed(f"{machine.name}: setup as {root_user} failed: {words}")
+    return out.decode("utf-8", "replace").split("\n")[:-1]
