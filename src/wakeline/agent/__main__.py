@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.verb == "status":
         sys.stdout.write(json.dumps([_status(home) for home in homes(asked.home)]) + "\n")
         return 0
+    if asked.tell:
+        os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
     from wakeline.agent import catch_up  # noqa: PLC0415 - `run` need not pay for the ledger's import
 
     return catch_up.all_of(

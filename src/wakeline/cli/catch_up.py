@@ -1,4 +1,4 @@
-"""`wakeline catch-up`: what the units run, for somebody who wants it now. With a `local:` machine, from the checkout."""
+"""`wakeline catch-up MACHINE`: what its units run by themselves, for somebody who wants it now."""
 
 from __future__ import annotations
 

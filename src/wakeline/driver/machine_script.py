@@ -45,6 +45,7 @@ def render(file: FleetFile, machine: Machine, *, agent_digest: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+_TOOLS = ("git", "python3", "systemctl")
 _ENSURE = """\
 ensure() {
     mkdir -p "$(dirname "$1")"
@@ -67,8 +68,7 @@ def _folders(file: FleetFile, user: str) -> list[str]:
         f"id -u {owner} >/dev/null || {{ echo 'there is no user {user} here' >&2; exit 1; }}",
         f'install -d -m 0700 -o {owner} -g "$(id -gn {owner})" {HOME}',
         f'install -d -m 0755 -o {owner} -g "$(id -gn {owner})" {path} {path}/shared {path}/releases',
-        "for tool in git python3 systemctl; do command -v $tool >/dev/null"
-        ' || { echo "missing: $tool" >&2; exit 1; }; done',
+        *(f"command -v {tool} >/dev/null || {{ echo 'missing: {tool}' >&2; exit 1; }}" for tool in _TOOLS),
     ]
 
 
@@ -76,7 +76,8 @@ def _checks(name: str) -> list[str]:
     return [
         f"if command -v visudo >/dev/null; then visudo -cqf /etc/sudoers.d/{name}; fi",
         "systemctl daemon-reload",
-        f"systemctl enable --quiet {name}-boot.service {name}-confirm.service {name}-catchup.timer {name}-helper.socket",
+        f"systemctl enable --quiet {name}-boot.service {name}-confirm.service",
+        f"systemctl enable --quiet {name}-catchup.timer {name}-helper.socket",
         f"systemctl start {name}-helper.socket {name}-catchup.timer",
         "echo 'units enabled'",
     ]

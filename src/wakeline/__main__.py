@@ -1,0 +1,5 @@
+"""`python -m wakeline` is `wakeline`."""
+
+from wakeline.cli.main import main
+
+main()
