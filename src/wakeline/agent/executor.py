@@ -97,13 +97,13 @@ class Executor:
         self.releases.fetch()
         self._channel.send("fetched", commit=self.order.commit)
         self.releases.check_space()
-        bench = self._bench()
-        services.check(services.mine(bench))
+        services.check(services.mine(self.order))
         durable.write_json(self._home.folder / "order.json", self.order.to_json())
         if self.releases.is_ready():
             return
         self.releases.lay_out()
         self._channel.send("laid_out", release=self.order.release)
+        bench = self._bench()
         links = steps.run_all(bench)
         once.settle_all(bench, may_run=may_run_once and self.order.lead)
         self.releases.mark_ready(links=links)
@@ -111,7 +111,7 @@ class Executor:
     def _start_and_confirm(self, *, was: int) -> Ending:
         bench = self._bench()
         try:
-            for service in services.mine(bench):
+            for service in services.mine(self.order):
                 services.restart(bench, service, way=self._way, folder=self.releases.folder)
             self._wait_until_healthy(bench)
         except (RolloutFailed, OSError) as error:
@@ -120,7 +120,7 @@ class Executor:
         return Ending(Outcome.OK, was=was)
 
     def _wait_until_healthy(self, bench: steps.Bench) -> None:
-        for service in services.mine(bench):
+        for service in services.mine(self.order):
             health.wait(bench, service)
             self._channel.send("healthy", service=service.name)
 
@@ -146,10 +146,11 @@ class Executor:
         self.releases.go_back(target)
         self._channel.send("switched_back", to=target, cause=problem)
         folder = self.releases.path / "releases" / str(target)
+        back = dataclasses.replace(bench, folder=folder, environment=self._environment_of(target, folder))
         again = []
-        for service in services.mine(bench):
+        for service in services.mine(self.order):
             try:
-                services.restart(bench, service, way=self._way, folder=folder)
+                services.restart(back, service, way=self._way, folder=folder)
             except (RolloutFailed, OSError) as error:
                 again.append(_words(error))
         after = f"\nback on release {target}, but: {'; '.join(again)}" if again else f"\nback on release {target}"
@@ -158,7 +159,7 @@ class Executor:
     def _stop_everything(self, bench: steps.Bench, problem: str) -> Ending:
         """Law 7: the first release that fails, with nothing to go back to, leaves its services stopped."""
         problems = []
-        for service in services.mine(bench):
+        for service in services.mine(self.order):
             try:
                 services.stop(bench, service, way=self._way)
             except (RolloutFailed, OSError) as error:
@@ -171,6 +172,11 @@ class Executor:
         folder = self.releases.folder
         values = environment.build(self.order, folder=folder)
         return steps.Bench(self.order, self._home, self._channel, self._journal, values, folder)
+
+    def _environment_of(self, release: int, folder: Path) -> environment.Environment:
+        """What commands see when they run in an older release: its own folder, number and commit."""
+        commit = str(self.releases.info(release).get("commit", ""))
+        return environment.build(dataclasses.replace(self.order, release=release, commit=commit), folder=folder)
 
     def _was(self) -> int:
         try:

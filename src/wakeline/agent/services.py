@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wakeline.agent import privileges, steps
-from wakeline.core.model import Service
+from wakeline.core.model import Order, Service
 from wakeline.edges import process
 from wakeline.errors import RolloutFailed
 
@@ -20,10 +20,10 @@ _LIMIT_S = 120.0
 _LOOK_S = 0.25
 
 
-def mine(bench: steps.Bench) -> list[Service]:
+def mine(order: Order) -> list[Service]:
     """The services of this machine's roles."""
-    roles = set(bench.order.roles)
-    return [each for each in bench.order.services if not each.roles or roles & set(each.roles)]
+    roles = set(order.roles)
+    return [each for each in order.services if not each.roles or roles & set(each.roles)]
 
 
 def check(services: list[Service]) -> None:

@@ -25,8 +25,11 @@ class Phase(str, enum.Enum):
     AGENT = "agent"
 
 
+def heard(phase: Phase) -> Answer:
+    """What a knock heard when it came to this phase and no further: nothing at all, or something that is wrong."""
+    return Answer.ASLEEP if phase is Phase.TCP else Answer.REFUSED
+
+
 def judge(phase: Phase, presence: Presence) -> Answer:
-    """What it means that a machine was not reached in this phase."""
-    if phase is Phase.TCP and presence is Presence.ON_DEMAND:
-        return Answer.ASLEEP
-    return Answer.REFUSED
+    """What that means for a machine: silence is sleep on an on-demand machine alone."""
+    return heard(phase) if presence is Presence.ON_DEMAND else Answer.REFUSED

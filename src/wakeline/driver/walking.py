@@ -12,7 +12,7 @@ from typing import Any
 
 from wakeline.core import rollout
 from wakeline.core.model import Machine, Order, Outcome, Step
-from wakeline.core.presence import Phase, judge
+from wakeline.core.presence import Phase, heard, judge
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver.leasing import Holder, LeaseLost
@@ -122,8 +122,9 @@ class Walk:
             transport = self._party.transport_of(machine)
             self._connections[machine.name] = await transport.connect(machine, limit_s=KNOCK_S)
         except NotReached as error:
-            answer = judge(error.phase, machine.presence)
-            self._tell(Notice("knocked", machine.name, error.message, {"answer": answer.value, "hint": error.hint}))
+            answer = heard(error.phase)
+            shown = {"answer": judge(error.phase, machine.presence).value, "hint": error.hint}
+            self._tell(Notice("knocked", machine.name, error.message, shown))
             self._events.put_nowait(rollout.Knocked(machine.name, answer, error.message))
             return
         self._tell(Notice("knocked", machine.name, data={"answer": rollout.Answer.AWAKE.value}))
