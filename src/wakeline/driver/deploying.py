@@ -63,7 +63,12 @@ class _Admitted:
 
     number: int
     file: FleetFile
-    approved: frozenset[str] = frozenset()
+    new: admission.NewRelease | None = None
+
+    @property
+    def approved(self) -> frozenset[str]:
+        """Stages where it is approved at once: a rollback to what passed there before."""
+        return self.new.approved_at_once if self.new else frozenset()
 
 
 class _Desk:
@@ -181,10 +186,7 @@ class _Desk:
         if isinstance(answer, admission.CarryOn):
             release = state.releases[answer.release]
             return _Admitted(release.number, self._project.file_at(release.commit))
-        self._new = answer
-        return _Admitted(answer.number, self._project.file_at(answer.commit), answer.approved_at_once)
-
-    _new: admission.NewRelease | None = None
+        return _Admitted(answer.number, self._project.file_at(answer.commit), answer)
 
     def _is_not_newer(self, refused: str) -> bool:
         return self._commit == refused or self._project.code.is_older(self._commit, refused)
@@ -193,11 +195,10 @@ class _Desk:
         """Lease, release and what machines have said since, in one push: nothing between them needs a fence."""
         fence = state.lease.number + 1
         drafts = [Draft("lease-taken", {"fence": fence, "holder": self._writer.by, "length_s": LENGTH_S})]
-        new = self._new
-        if new is None or new.number != admitted.number:
+        if admitted.new is None:
             drafts.append(Draft("carried-on", {"fence": fence, "release": admitted.number}))
         else:
-            drafts += self._made(state, new, fence)
+            drafts += self._made(state, admitted.new, fence)
         others = [each for each in state.requests if each != self._request]
         drafts += [
             Draft("request-superseded", {"fence": fence, "request": each, "release": admitted.number})

@@ -38,7 +38,8 @@ class Code:
                 raise Usage(what, hint="push a commit to it, or set `branch` in wakeline.toml")
             if not self.has(tip) or self._local_tip() != tip:
                 arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", self.url]
-                git.ask([*arguments, f"+{source}:{self._ref}"], at=self.copy, timeout_s=_FETCH_S)
+                with git.locked(self.copy):
+                    git.ask([*arguments, f"+{source}:{self._ref}"], at=self.copy, timeout_s=_FETCH_S)
         except git.GitFailed as error:
             raise RolloutFailed(
                 f"cannot fetch {self.url}: {error.message}", hint="can you fetch it by hand?"

@@ -6,8 +6,10 @@ Hooks never run, prompts never wait, objects are checked on arrival, and what co
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wakeline.edges import process
@@ -121,6 +123,14 @@ def remote_refs(url: str, *patterns: str, at: Path, timeout_s: float = 60.0) -> 
     listing = ask(["ls-remote", "--quiet", "--end-of-options", url, *patterns], at=at, timeout_s=timeout_s)
     pairs = (line.split("\t", 1) for line in listing.splitlines() if "\t" in line)
     return {ref: commit for commit, ref in pairs}
+
+
+@contextlib.contextmanager
+def locked(repository: Path) -> Iterator[None]:
+    """One user of a copy of ours at a time: two fetches into it would fail on each other's locks."""
+    with (repository / "wakeline.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def ensure_bare(folder: Path) -> Path:

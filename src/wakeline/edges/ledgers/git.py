@@ -8,7 +8,6 @@ failure for a record that had arrived): an append has won when a second look fin
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,8 +99,7 @@ class GitLedger:
         """One user of the copy at a time, and git's errors as ours."""
         try:
             git.ensure_bare(self._copy)
-            with (self._copy / "wakeline.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with git.locked(self._copy):
                 yield
         except git.GitFailed as error:
             hint = "is the remote right, and can you fetch from it?"
