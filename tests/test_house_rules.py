@@ -1,0 +1,82 @@
+"""Our own rules about the code, checked."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wakeline.cli.main import cli
+
+SOURCE = Path(__file__).parent.parent / "src" / "wakeline"
+FILES = sorted(SOURCE.rglob("*.py"))
+MAY_IMPORT = {
+    "core": {"core"},
+    "edges": {"core", "edges", "errors"},
+    "agent": {"core", "edges", "agent", "errors"},
+    "fleet": {"core", "fleet", "errors"},
+    "driver": {"core", "edges", "driver", "fleet", "errors", "agent"},
+}
+SHIPPED = ("core", "agent", "errors.py", "edges/process.py", "edges/git.py", "edges/clock.py", "edges/ledgers")
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_run_one_way(path):
+    allowed = MAY_IMPORT.get(room(path))
+    if allowed is None:
+        return
+    ours = [name.split(".") for name in imports(path) if name.startswith("wakeline.")]
+    assert {parts[1] for parts in ours} <= allowed
+
+
+def test_the_driver_takes_only_the_table_of_privileges_from_the_agent():
+    names = {name for path in FILES if room(path) == "driver" for name in imports(path) if "wakeline.agent" in name}
+    assert names <= {"wakeline.agent"}
+
+
+def test_the_core_touches_nothing_outside_itself():
+    banned = {"time", "socket", "os", "subprocess", "logging", "random", "pathlib", "asyncio", "secrets", "threading"}
+    found = {name for path in FILES if room(path) == "core" for name in imports(path)}
+    assert not found & banned
+
+
+def shipped() -> list[Path]:
+    return [path for path in FILES if any(str(path.relative_to(SOURCE)).startswith(each) for each in SHIPPED)]
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_what_is_sent_to_machines_is_the_standard_library_alone(path):
+    names = {name.split(".")[0] for name in imports(path)} - {"wakeline"}
+    assert names <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_what_is_sent_to_machines_is_python_3_9(path):
+    ast.parse(path.read_text(), feature_version=(3, 9))
+
+
+def test_only_the_renderer_prints():
+    for path in FILES:
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        prints = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+        assert not prints or path.name == "render.py", path
+
+
+def test_every_verb_is_in_the_readme():
+    readme = (SOURCE.parent.parent / "README.md").read_text()
+    assert [name for name in cli.commands if name not in readme] == []
