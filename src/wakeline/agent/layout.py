@@ -224,7 +224,7 @@ def current_release(path: Path) -> int | None:
     link = path / "current"
     try:
         target = os.readlink(link)  # noqa: PTH115 - Path.readlink hides nothing more, and this one runs at every start
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise RolloutFailed(f"{link} is not a link to a release: {error}", hint="move it away") from error

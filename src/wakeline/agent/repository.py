@@ -122,7 +122,8 @@ def _fetch(repository: Path, *, url: str, commit: str, branch: str, shallow: boo
                 continue
             if has_commit(repository, commit):
                 return
-            problem = GitFailed(f"commit {commit} is not on branch {branch} of {_without_password(url)}")
+            if way is ways[-1]:  # the remote has answered: to ask again would bring the same
+                raise GitFailed(f"commit {commit} is not on branch {branch} of {_without_password(url)}")
         if attempt + 1 < _TRIES:
             time.sleep(_PAUSE_S * (attempt + 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     raise GitFailed(f"cannot fetch {commit[:10]} from {_without_password(url)}: {problem.message}")

@@ -17,7 +17,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 LINE_MAX = 4096
@@ -92,13 +92,7 @@ class Channel:
             self._changed.wait_for(lambda: self._broken or not (self._waiting or self._busy), timeout=timeout_s)
 
     def _listen(self, reader: BinaryIO) -> None:
-        while True:
-            try:
-                line = reader.readline(_WORD_MAX)
-            except (OSError, ValueError):
-                line = b""
-            if not line:
-                break
+        for line in _lines(reader.fileno()):
             word = _word(line)
             if word.get("do") == "stop":
                 self.stop(str(word.get("why") or "the runner asked to stop"))
@@ -114,8 +108,7 @@ class Channel:
                 self._waiting.clear()
                 self._busy = True
             try:
-                writer.write(b"".join(lines))
-                writer.flush()
+                _write_all(writer.fileno(), b"".join(lines))
             except (OSError, ValueError):
                 self._broken = True
             with self._changed:
@@ -125,6 +118,32 @@ class Channel:
                 self._changed.notify_all()
             if self._broken:
                 return
+
+
+def _lines(fd: int) -> Iterator[bytes]:
+    """Lines from a descriptor, without a buffered reader: Python ends with a fatal error when a daemon thread holds
+    that reader's lock at exit.
+    """
+    rest = bytearray()
+    while len(rest) <= _WORD_MAX:
+        try:
+            data = os.read(fd, 1 << 16)
+        except OSError:
+            return
+        if not data:
+            yield from [bytes(rest)] if rest else []
+            return
+        rest += data
+        if b"\n" in data:
+            *whole, last = bytes(rest).split(b"\n")
+            yield from whole
+            rest = bytearray(last)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest[: 1 << 16]) :]
 
 
 def _word(line: bytes) -> Mapping[str, Any]:
