@@ -176,6 +176,14 @@ def until(look, what: str, limit_s: float = LIMIT_S):
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """True for a process that runs; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def step(name: str, run: str, **more) -> Step:
     return Step(name=name, run=run, **more)
 

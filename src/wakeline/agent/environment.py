@@ -129,8 +129,9 @@ def _secrets(given: Mapping[str, str]) -> tuple[str, ...]:
     """Values that must not be shown, longest first; short ordinary words stay readable."""
     found = set()
     for name, value in given.items():
-        for part in (value, *value.splitlines(), _password_in(value)):
-            if len(part) >= 8 or (len(part) >= 4 and _SECRET_NAME.search(name)):
+        password = _password_in(value)
+        for part in (value, *value.splitlines(), password):
+            if len(part) >= 8 or (len(part) >= 4 and (part == password or _SECRET_NAME.search(name))):
                 found.add(part)
     return tuple(sorted(found, key=len, reverse=True))
 
