@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ class Talk:
         self._claims = claims
         self._changed = threading.Condition()
         self._given = 0
+        self._hung_up, self._hang_up = os.pipe()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -43,6 +45,9 @@ class Talk:
 
     def hang_up(self) -> None:
         """The connection is lost: nobody writes and nobody reads any more."""
+        os.close(self._hang_up)
+        self._hang_up = -1
+        self._reader.join(timeout=LIMIT_S)
         self.process.stdin.close()
         self.process.stdout.close()
 
@@ -62,6 +67,10 @@ class Talk:
         for stream in (self.process.stdin, self.process.stdout):
             if not stream.closed:
                 stream.close()
+        for fd in (self._hung_up, self._hang_up):
+            if fd != -1:
+                os.close(fd)
+        self._hung_up = self._hang_up = -1
         return self.events[-1] if self.events else {}
 
     def kinds(self) -> list[str]:
@@ -78,22 +87,23 @@ class Talk:
         return not self._reader.is_alive()
 
     def _read(self) -> None:
-        stream = self.process.stdout
-        while not stream.closed:
-            try:
-                line = stream.readline()
-            except ValueError:  # hang_up closed it under us
+        fd, rest = self.process.stdout.fileno(), b""
+        while self._hung_up not in select.select([fd, self._hung_up], [], [])[0]:
+            data = os.read(fd, 65536)
+            if not data:
                 break
-            if not line:
-                break
-            event = json.loads(line)
-            if event["event"] == "claim_wanted" and self._claims:
-                self._given += 1
-                self.say(do="claimed", step=event["step"], claim=f"c{self.process.pid}-{self._given}")
-            with self._changed:
-                self.events.append(event)
-                self._changed.notify_all()
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._hear(json.loads(line))
         with self._changed:
+            self._changed.notify_all()
+
+    def _hear(self, event: dict) -> None:
+        if event["event"] == "claim_wanted" and self._claims:
+            self._given += 1
+            self.say(do="claimed", step=event["step"], claim=f"c{self.process.pid}-{self._given}")
+        with self._changed:
+            self.events.append(event)
             self._changed.notify_all()
 
 

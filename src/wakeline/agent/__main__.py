@@ -7,6 +7,7 @@ Exit codes: 0 the story was told to its end (its outcome is in the last event), 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wakeline.agent import durable, executor, layout, lock, wire
+from wakeline.agent import durable, executor, keeper, layout, lock, wire
 from wakeline.agent.home import DEFAULT_HOME, Home, boot_id, home_of, homes, machine_id
 from wakeline.agent.journal import Journal, read
 from wakeline.core.model import BadOrder, Order, order_from_json
@@ -102,7 +103,9 @@ def _run(root: Path) -> int:
         _become_the_agent(root)
         waited = {"on_wait": lambda text: channel.send("waiting", text=text)}
         with lock.hold(home.folder / "lock", wait_s=_LOCK_S, **waited):
-            return _carry_out(order, home=home, channel=channel, fence=word.get("fence"))
+            return _carry_out(
+                _with_barrier(order, word.get("barrier")), home=home, channel=channel, fence=word.get("fence")
+            )
     except (Busy, OSError) as error:
         return _refuse(channel, f"{getattr(error, 'message', '') or error}", release=order.release)
 
@@ -110,7 +113,8 @@ def _run(root: Path) -> int:
 def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any) -> int:
     journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
     reports = home.waiting_reports()
-    channel.send("hello", **_facts(home), current=_current(order.path), reports=[body for _, body in reports])
+    known = {"current": _current(order.path), "claims": keeper.claims(home.folder, journal.entries)}
+    channel.send("hello", **_facts(home), **known, reports=[body for _, body in reports])
     stale = _stale(home, fence)
     if stale:
         return _refuse(channel, stale, release=order.release)
@@ -130,6 +134,11 @@ def report(home: Home, order: Order, facts: Mapping[str, Any]) -> None:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     body = {"machine": order.machine, "at": at, **_facts(home), **facts}
     durable.write_json(home.reports / f"{time.time_ns():020d}.json", body)
+
+
+def _with_barrier(order: Order, barrier: Any) -> Order:
+    """The order with the barrier as it stands now: an earlier machine of this rollout may have raised it."""
+    return dataclasses.replace(order, barrier=max(order.barrier, barrier)) if isinstance(barrier, int) else order
 
 
 def _stale(home: Home, fence: Any) -> str:
@@ -178,6 +187,7 @@ def _status(home: Home) -> dict[str, Any]:
         "commit": info.get("commit", ""),
         "state": info.get("state", ""),
         "busy": busy,
+        "claims": keeper.claims(home.folder, entries),
         "last": last,
     }
 

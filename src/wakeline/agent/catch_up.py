@@ -9,6 +9,7 @@ Laws that live here:
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,7 +124,7 @@ def _order(state: State, decision: CatchUp, *, machine: str) -> Order:
         ) from error
     if (order.machine, order.release, order.stage) != (machine, decision.release, decision.stage):
         raise RolloutFailed(f"the order of release {decision.release} is meant for {order.machine}, not for {machine}")
-    return order
+    return dataclasses.replace(order, barrier=max(order.barrier, state.barrier))
 
 
 def _attempts(journal: Journal) -> dict[int, int]:

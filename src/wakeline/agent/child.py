@@ -30,6 +30,7 @@ class Ended:
     exit: int
     seconds: float
     why: str = ""
+    timed_out: bool = False
 
 
 def run(
@@ -42,14 +43,19 @@ def run(
     on_start: Callable[[int], None] | None = None,
     stop_fd: int = -1,
     keep_fds: Sequence[int] = (),
+    feed: bytes = b"",
+    spare: bool = False,
 ) -> Ended:
-    """Run a command to its end, or end it and all of its group: after `timeout_s`, or when `stop_fd` is readable."""
+    """Run a command to its end, or end it and all of its group: after `timeout_s`, or when `stop_fd` is readable.
+
+    With `spare` it is never signalled: after `timeout_s` it is left to itself.
+    """
     started = time.monotonic()
     child = subprocess.Popen(  # noqa: S603 - the fleet file's own command; argv is /bin/sh -c COMMAND
         list(argv),
         cwd=cwd,
         env=dict(env),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -59,17 +65,24 @@ def run(
     try:
         if on_start is not None:
             on_start(child.pid)
+        if child.stdin is not None:
+            with contextlib.suppress(BrokenPipeError), child.stdin:  # it ended at once: its exit says why
+                child.stdin.write(feed)
         why = _follow(child, on_line=on_line, ends=started + timeout_s, stop_fd=stop_fd)
     finally:
-        if child.poll() is None:
+        if spare:
+            child.poll()
+        elif child.poll() is None:
             _end_group(child)
         else:
             _signal_group(child.pid, signal.SIGKILL)  # what it left behind would run on beside the next step
         if child.stdout is not None:
             child.stdout.close()
-    if why == "time":
+    timed_out = why == "time"
+    if timed_out:
         why = f"it took longer than its limit of {timeout_s:g} s"
-    return Ended(child.returncode, time.monotonic() - started, why)
+    exit_code = child.returncode if child.returncode is not None else -1
+    return Ended(exit_code, time.monotonic() - started, why, timed_out)
 
 
 def _follow(child: subprocess.Popen[bytes], *, on_line: Callable[[bytes], None], ends: float, stop_fd: int) -> str:

@@ -136,7 +136,7 @@ class Executor:
     def _go_back(self, bench: steps.Bench, *, was: int, problem: str) -> Ending:
         """Back to what ran, or to the last release that was good here; never below the barrier."""
         target = was if was != self.order.release and self.releases.is_complete(was) else self.releases.last_good()
-        if target is not None and target < self.order.barrier:
+        if target is not None and target < self._barrier():
             cause = f"not switched back: the schema has moved since release {target}\n{problem}"
             self._channel.send("switched_back", to=None, cause=cause)
             return Ending(Outcome.FAILED, cause, was)
@@ -155,6 +155,13 @@ class Executor:
                 again.append(_words(error))
         after = f"\nback on release {target}, but: {'; '.join(again)}" if again else f"\nback on release {target}"
         return Ending(Outcome.FAILED, problem + after, was)
+
+    def _barrier(self) -> int:
+        """The order's barrier, or this very release when a once-step of it that breaks older ones was started here."""
+        breaking = {step.name for step in self.order.steps if step.breaks_older}
+        started = (entry for entry in self._journal.newest_first("once-started") if entry.get("step") in breaking)
+        raised = any(entry.get("release") == self.order.release for entry in started)
+        return self.order.release if raised else self.order.barrier
 
     def _stop_everything(self, bench: steps.Bench, problem: str) -> Ending:
         """Law 7: the first release that fails, with nothing to go back to, leaves its services stopped."""

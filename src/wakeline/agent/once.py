@@ -9,10 +9,11 @@ Laws that live here:
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
-from wakeline.agent import steps
+from wakeline.agent import keeper, steps
 from wakeline.core.model import Step
 from wakeline.errors import Interrupted, RolloutFailed
 
@@ -20,7 +21,7 @@ HAS, LACKS, CANNOT_TELL = "has", "lacks", "cannot-tell"
 _ANSWERS = {0: HAS, 10: LACKS}
 _VERIFY_S = 120.0
 _CLAIM_S = 180.0
-_BEHIND_S = 30.0
+BEHIND_S = 30.0
 _LOOK_S = 1.0
 
 
@@ -34,18 +35,20 @@ def settle_all(bench: steps.Bench, *, may_run: bool) -> None:
                 _follow(bench, step)
 
 
-def verify(bench: steps.Bench, step: Step) -> tuple[str, str]:
+def verify(bench: steps.Bench, step: Step, *, may_stop: bool = True) -> tuple[str, str]:
     """Ask the step's own check. Returns the answer, and the last words where it is not `has`."""
     more = {"WAKELINE_ONCE": "verify"}
-    ended = steps.run_command(bench, f"{step.name}-verify", step.verify, timeout_s=_VERIFY_S, more=more)
-    answer = _ANSWERS.get(ended.exit, CANNOT_TELL)
+    ended = steps.run_command(
+        bench, f"{step.name}-verify", step.verify, timeout_s=_VERIFY_S, more=more, may_stop=may_stop
+    )
+    answer = _ANSWERS.get(ended.exit, CANNOT_TELL) if not ended.timed_out else CANNOT_TELL
     bench.channel.send("verified", step=step.name, answer=answer, exit=ended.exit)
     return answer, ended.cause
 
 
 def _follow(bench: steps.Bench, step: Step) -> None:
     """Wait a little for the database, then refuse."""
-    ends = time.monotonic() + _BEHIND_S
+    ends = time.monotonic() + float(bench.home.config.get("behind_s", BEHIND_S))
     while True:
         answer, cause = verify(bench, step)
         if answer == HAS:
@@ -59,6 +62,9 @@ def _follow(bench: steps.Bench, step: Step) -> None:
 
 
 def _lead(bench: steps.Bench, step: Step) -> None:
+    running = keeper.still_running(bench.home.folder, bench.journal)
+    if running:
+        raise RolloutFailed(f"{step.name}: a once-step that was started before still runs here (claim {running})")
     answer, cause = verify(bench, step)
     if answer == HAS:
         return
@@ -69,19 +75,29 @@ def _lead(bench: steps.Bench, step: Step) -> None:
     claim = _claim(bench, step)
     if any(entry.get("claim") == claim for entry in bench.journal.newest_first("once-started")):
         raise RolloutFailed(f"{step.name}: claim {claim} was started here before and is not started again")
+    if verify(bench, step, may_stop=False)[0] == HAS:  # read again after the claim: somebody was faster
+        bench.channel.send("once_finished", step=step.name, claim=claim, ok=True, exit=0, answer=HAS, ran=False)
+        return
     bench.journal.write("once-started", claim=claim, step=step.name, release=bench.order.release)
     bench.channel.send("once_started", step=step.name, claim=claim)
-    ended = _run(bench, step, claim)
-    answer = HAS if ended.cause == "" and verify(bench, step)[0] == HAS else LACKS
-    if ended.cause:
-        answer = CANNOT_TELL
+    problem = _back_up(bench, step, claim)
+    ended = steps.CommandEnded(1, 0.0, problem) if problem else _run(bench, step, claim)
+    if ended.timed_out:
+        raise RolloutFailed(f"{ended.cause}\nit is not stopped, and its claim {claim} stays open: wakeline resolve")
+    _tell_the_end(bench, step, claim, ended)
+
+
+def _tell_the_end(bench: steps.Bench, step: Step, claim: str, ended: steps.CommandEnded) -> None:
+    answer, words = verify(bench, step, may_stop=False)
     facts: dict[str, Any] = {"step": step.name, "claim": claim, "ok": not ended.cause, "exit": ended.exit}
-    bench.journal.note("once-ended", **facts, answer=answer)
-    bench.channel.send("once_finished", **facts, answer=answer, cause=ended.cause)
-    if ended.cause:
-        raise RolloutFailed(ended.cause)
-    if answer != HAS:
-        raise RolloutFailed(f"{step.name} ended well, but verify says that the database still lacks it")
+    bench.journal.note("once-ended", release=bench.order.release, **facts, answer=answer)
+    cause = ended.cause
+    if not cause and answer != HAS:
+        missing = "still lacks it" if answer == LACKS else f"cannot be asked\n{words}"
+        cause = f"{step.name} ended well, but verify says that the database {missing}"
+    bench.channel.send("once_finished", **facts, answer=answer, cause=cause)
+    if cause:
+        raise RolloutFailed(cause)
 
 
 def _claim(bench: steps.Bench, step: Step) -> str:
@@ -98,25 +114,26 @@ def _claim(bench: steps.Bench, step: Step) -> str:
     raise Interrupted(f"{step.name} was not started: {why}")
 
 
+def _back_up(bench: steps.Bench, step: Step, claim: str) -> str:
+    """The backup before the command. Returns why the command must not start, or nothing."""
+    if not step.backup:
+        return ""
+    name, more = f"{step.name}-backup", {"WAKELINE_CLAIM": claim}
+    ended = steps.run_command(bench, name, step.backup, timeout_s=step.timeout_s, more=more, may_stop=False)
+    return f"{ended.cause}\n{step.name} was not started" if ended.cause else ""
+
+
 def _run(bench: steps.Bench, step: Step, claim: str) -> steps.CommandEnded:
-    """Backup, then the command; both to their end, whatever happens to the contact."""
-    tag = {"PGAPPNAME": f"wakeline:{claim}", "WAKELINE_CLAIM": claim}
-    if step.backup:
-        ended = steps.run_command(
-            bench, f"{step.name}-backup", step.backup, timeout_s=step.timeout_s, more=tag, may_stop=False
-        )
-        if ended.cause:
-            return ended
-
-    def on_start(pid: int) -> None:
-        bench.journal.note("once-process", claim=claim, pid=pid)
-
-    return steps.run_command(
-        bench,
-        step.name,
-        step.run,
+    """The command, to its end, whatever happens to the contact and to us."""
+    tag = {"PGAPPNAME": f"wakeline:{claim}", "WAKELINE_CLAIM": claim, "WAKELINE_ONCE": "run"}
+    told = steps.Told(bench, step.name)
+    ended = keeper.start(
+        keeper.kept(bench.home.folder, claim),
+        command=step.run,
+        cwd=bench.folder,
+        environment=dataclasses.replace(bench.environment, values=bench.environment.plus(**tag)),
+        log=bench.home.log(bench.order.release, step.name),
         timeout_s=step.timeout_s,
-        more={**tag, "WAKELINE_ONCE": "run"},
-        may_stop=False,
-        on_start=on_start,
+        on_line=told.line,
     )
+    return told.ended(step.run, ended)

@@ -41,6 +41,33 @@ class CommandEnded:
     exit: int
     seconds: float
     cause: str = ""
+    timed_out: bool = False
+
+
+class Told:
+    """What a command says, cleaned and masked: told to the runner, its last lines kept for the cause."""
+
+    def __init__(self, bench: Bench, name: str) -> None:
+        self._bench = bench
+        self._name = name
+        self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL)
+
+    def line(self, raw: bytes) -> None:
+        """One line of its output."""
+        self.text(raw)
+
+    def text(self, raw: bytes) -> str:
+        """One line of its output; returns it as it was told."""
+        text = self._bench.environment.mask(wire.clean(raw, limit=4 * wire.LINE_MAX))[: wire.LINE_MAX]
+        self._tail.append(text)
+        self._bench.channel.send("output", step=self._name, text=text)
+        return text
+
+    def ended(self, command: str, ended: child.Ended) -> CommandEnded:
+        """How it ended, in words where it did not end well."""
+        values = self._bench.environment.values
+        cause = _cause(self._name, command, ended=ended, tail=self._tail, values=values)
+        return CommandEnded(ended.exit, ended.seconds, cause, timed_out=ended.timed_out)
 
 
 def applies(step: Step, order: Order) -> bool:
@@ -70,14 +97,11 @@ def run_command(
 ) -> CommandEnded:
     """Run one shell command of the fleet file, with its output streamed and kept. Raises Interrupted on a stop."""
     values = bench.environment.plus(**dict(more or {}))
-    tail: collections.deque[str] = collections.deque(maxlen=_TAIL)
+    told = Told(bench, name)
     with _Log(bench, name) as log:
 
         def on_line(raw: bytes) -> None:
-            text = bench.environment.mask(wire.clean(raw, limit=4 * wire.LINE_MAX))[: wire.LINE_MAX]
-            tail.append(text)
-            log.add(text)
-            bench.channel.send("output", step=name, text=text)
+            log.add(told.text(raw))
 
         ended = child.run(
             ["/bin/sh", "-c", command],
@@ -91,7 +115,7 @@ def run_command(
         log.add(f"[{name} ended with exit {ended.exit} after {ended.seconds:.1f} s] {ended.why}".rstrip())
     if bench.channel.stopping and may_stop and ended.why:
         raise Interrupted(f"stopped in {name}: {bench.channel.stopping}")
-    return CommandEnded(ended.exit, ended.seconds, _cause(name, command, ended=ended, tail=tail, values=values))
+    return told.ended(command, ended)
 
 
 def _run_one(bench: Bench, step: Step) -> str:

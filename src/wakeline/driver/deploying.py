@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import secrets
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -93,19 +94,9 @@ class _Desk:
                 await self._ask()
                 state = await until_takeable(self._writer, tell=tell, wait=self._wish.wait)
                 self._not_superseded(state)
-            believed = (state.lease.number, state.lease.renewed, state.lease.free)
             began_s = boottime_s()
             made: list[_Admitted] = []
-
-            def decide(
-                now: State, believed: tuple[int, int, bool] = believed, made: list[_Admitted] = made
-            ) -> Sequence[Draft]:
-                if (now.lease.number, now.lease.renewed, now.lease.free) != believed and not now.lease.free:
-                    return ()
-                made[:] = [self._admit(now)]
-                return self._opening(now, made[0], said)
-
-            state = await self._writer.write(decide)
+            state = await self._writer.write(functools.partial(self._take, believed=state.lease, said=said, made=made))
             if made and not state.lease.free and state.lease.holder == self._writer.by:
                 holder = Holder(self._writer, state.lease.number, LENGTH_S, began_s)
                 tell(Notice("release", text=project.file.fleet.app, data=_shown(state.releases[made[0].number])))

@@ -204,7 +204,6 @@ Type=oneshot
 ExecStart={_agent(file)}
 TimeoutStartSec=3600
 Restart=on-failure
-RestartForceExitStatus=75
 RestartSec=30
 {_sandbox(file, name, user)}"""
 

@@ -144,7 +144,8 @@ class Walk:
                 "run", agent=agent.data, digest=agent.digest, silence_s=silence_s
             )
             self._conversations[name] = conversation
-            await conversation.send({"do": "run", "order": order.to_json(), "fence": self._holder.fence})
+            facts = {"fence": self._holder.fence, "barrier": self._holder.writer.state.barrier}
+            await conversation.send({"do": "run", "order": order.to_json(), **facts})
             accepted = True
             async for event in conversation.events():
                 self._hear(order, dict(event))

@@ -60,8 +60,8 @@ class Conversation:
     async def text(self) -> str:
         """Everything that a short command of the agent's prints, for one that is no conversation."""
         try:
-            self._writer.close()
-            data = await asyncio.wait_for(self._reader.read(LINE_BYTES_MAX), self._silence_s)
+            self._writer.write_eof()
+            data = await asyncio.wait_for(self._reader.read(-1), self._silence_s)
         except (OSError, asyncio.TimeoutError) as error:
             raise Lost(f"the contact was lost: {error or 'no answer'}") from error
         return str(data.decode("utf-8", "replace"))

@@ -1,0 +1,1 @@
+"""Stories on booted machines: real systemd, sshd, PostgreSQL, Django and gunicorn."""

@@ -1,0 +1,232 @@
+"""A scheduler with PostgreSQL, an on-demand frontend with gunicorn, a Django application, and a runner beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machines.machine import Machine
+from machines.testbed import Testbed
+
+APPLICATION = Path(__file__).parent / "application"
+FILE = """\
+app = "shop"
+environment = "uat"
+git = "{url}"
+
+[deploy]
+path = "/opt/shop"
+shared = [".env"]
+env_file = ".env"
+
+[[stage]]
+name = "scheduler"
+[[stage.machine]]
+name = "scheduler"
+address = "ubuntu@{scheduler}"
+presence = "always"
+roles = ["scheduler"]
+
+[[stage]]
+name = "frontend"
+[[stage.machine]]
+name = "uat"
+address = "ubuntu@{uat}"
+presence = "on-demand"
+roles = ["web"]
+
+[[step]]
+name = "packages"
+run = "date +%s%N >vendor/installed"
+inputs = ["packages.lock"]
+outputs = ["vendor"]
+
+[[step]]
+name = "migrate"
+once = true
+run = "python3 manage.py migrate --noinput"
+verify = "python3 manage.py verify"
+
+[[step]]
+name = "pages"
+roles = ["web"]
+run = "sh pages.sh"
+
+[[service]]
+unit = "scheduler.service"
+roles = ["scheduler"]
+health = {{ http = "http://127.0.0.1:8000/", within = "10s" }}
+
+[[service]]
+unit = "gunicorn-uat.service"
+roles = ["web"]
+health = {{ http = "http://127.0.0.1:8000/healthz", within = "10s" }}
+"""
+UNITS = {
+    "scheduler": ("scheduler.service", "/usr/bin/python3 scheduler.py"),
+    "uat": ("gunicorn-uat.service", "/usr/bin/gunicorn --bind 0.0.0.0:8000 --workers 1 site_.wsgi"),
+}
+UNIT = """\
+[Unit]
+Description=The shop
+After=network.target
+
+[Service]
+User=ubuntu
+WorkingDirectory=/opt/shop/checkout
+EnvironmentFile=/opt/shop/shared/.env
+ExecStart={command}
+Restart=on-failure
+RestartSec=1
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs root, and shares one testbed: one worker runs it."""
+    for item in items:
+        if Path(item.path).parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.machines)
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("machines"))
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="boots machines, which needs root"))
+
+
+@dataclasses.dataclass
+class Said:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return json.loads(self.out)["data"]
+
+
+class Fleet:
+    """One app on two booted machines, and what can be done to it."""
+
+    def __init__(self, testbed: Testbed, folder: Path) -> None:
+        self.folder = folder
+        self.app = folder / "checkout"
+        self.scheduler = testbed.machine("scheduler")
+        self.uat = testbed.machine("uat")
+        self.machines = {"scheduler": self.scheduler, "uat": self.uat}
+        repository = f"{folder.name}.git"
+        self.remote = testbed.git / repository
+        self.url = testbed.git_url(repository)
+        self.environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "NO_COLOR": "1"}
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.environment.update(testbed.write_ssh(folder, list(self.machines.values())))
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(self.remote)], check=True)
+        shutil.copytree(APPLICATION, self.app, ignore=shutil.ignore_patterns("__pycache__"))
+        self.git("init", "-q", "-b", "main")
+        self.git("config", "user.name", "Ann")
+        self.git("config", "user.email", "ann@localhost")
+        places = {"scheduler": self.scheduler.address, "uat": self.uat.address}
+        (self.app / "wakeline.toml").write_text(FILE.format(url=self.url, **places))
+        self.commit("zero")
+        for name, machine in self.machines.items():
+            unit, command = UNITS[name]
+            machine.write(f"/etc/systemd/system/{unit}", UNIT.format(command=command))
+            machine.write("/opt/shop/shared/.env", f"DATABASE_HOST={self.scheduler.address}\n", owner=1000)
+
+    def start(self) -> None:
+        """Boot both, with a database, and prepare them."""
+        self.scheduler.boot(wait=False)
+        self.uat.boot()
+        self.scheduler.wait_for_ssh()
+        self.scheduler.run("systemctl enable --now postgresql && su postgres -c 'createdb shop'")
+        for name, machine in self.machines.items():
+            machine.run(f"chown -R ubuntu: /opt/shop && systemctl daemon-reload && systemctl enable {UNITS[name][0]}")
+        said = self.wakeline("setup")
+        assert said.code == 0, said.err + said.out
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=self.app, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def commit(self, version: str, files: dict[str, str] | None = None) -> str:
+        """A new version on the branch, pushed."""
+        for name, text in {"VERSION": f"{version}\n", **(files or {})}.items():
+            (self.app / name).write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", f"Version {version}")
+        self.git("push", "-q", "-f", str(self.remote), "HEAD:main")
+        return self.git("rev-parse", "HEAD")
+
+    def wakeline(self, *arguments: str, limit_s: float = 180.0) -> Said:
+        command = [sys.executable, "-m", "wakeline", *arguments]
+        done = subprocess.run(
+            command, cwd=self.app, env=self.environment, capture_output=True, text=True, timeout=limit_s, check=False
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "wakeline", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.app, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+
+    def log(self) -> list[dict[str, Any]]:
+        done = subprocess.run(
+            ["git", "log", "--reverse", "--format=%B", "refs/wakeline/shop/uat/log"],
+            cwd=self.remote,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [json.loads(line) for line in done.stdout.splitlines() if line]
+
+    def check_in(self, name: str) -> dict[str, Any]:
+        """A machine's last word on the ledger."""
+        ref = f"refs/wakeline/shop/uat/check-in/{name}"
+        done = subprocess.run(
+            ["git", "log", "-1", "--format=%B", ref], cwd=self.remote, capture_output=True, text=True, check=False
+        )
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+
+    @property
+    def serves(self) -> tuple[str, str]:
+        return self.scheduler.http(), self.uat.http()
+
+    @property
+    def migrate_starts(self) -> list[str]:
+        """Every start of the migrate command, as the database itself counted them: machine:release."""
+        return self.scheduler.sql("select machine || ':' || release from migrate_starts").split()
+
+    @property
+    def applied(self) -> list[str]:
+        return self.scheduler.sql("select name from django_migrations where app = 'orders' order by id").split()
+
+    def releases(self, machine: Machine) -> list[str]:
+        return sorted(each.name for each in (machine.root / "opt/shop/releases").iterdir())
+
+
+@pytest.fixture(scope="session")
+def testbed() -> Iterator[Testbed]:
+    made = Testbed()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fleet(testbed: Testbed, tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(testbed, tmp_path)
+    made.start()
+    yield made
+    for machine in made.machines.values():
+        machine.remove()

@@ -1,0 +1,138 @@
+"""The product's promises, told on booted machines: systemd, sshd, PostgreSQL, Django, gunicorn."""
+
+from __future__ import annotations
+
+from machines.machine import until
+
+BAD_MIGRATION = """\
+from django.db import migrations
+
+class Migration(migrations.Migration):
+    dependencies = [("orders", "0002_one_order")]
+    operations = [migrations.RunSQL("alter table no_such_table add column price integer")]
+"""
+
+
+def test_1_both_awake_scheduler_first_frontend_after_it_migrations_once(fleet):
+    fleet.commit("one")
+    said = fleet.wakeline("deploy")
+    assert said.code == 0, said.err + said.out
+    assert fleet.serves == ("one", "one")
+    assert fleet.uat.http("/orders") == "1"
+    assert fleet.applied == ["0001_initial", "0002_one_order"]
+    assert fleet.migrate_starts == ["scheduler:1"]
+    kinds = [
+        (r["kind"], r.get("machine") or r.get("stage")) for r in fleet.log() if r["kind"] in ("outcome", "approved")
+    ]
+    expected = [("outcome", "scheduler"), ("approved", "scheduler"), ("approved", "frontend"), ("outcome", "uat")]
+    assert kinds == expected
+
+
+def test_2_a_frontend_that_is_off_is_a_warning_and_its_boot_brings_it_to_the_approved_release(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.uat.power_off()
+    fleet.commit("two")
+    said = fleet.wakeline("deploy")
+    assert said.code == 0, said.err
+    assert "uat is asleep: when it wakes, it brings itself to release 2" in said.err
+    assert fleet.scheduler.http() == "two"
+    fleet.uat.boot()
+    fleet.uat.wait_for_boot()
+    journal = fleet.uat.run("journalctl --no-pager -b -o cat -u 'wakeline*' -u gunicorn-uat")
+    fleet.uat.wait_until_it_serves("two")
+    assert "release 2 is the newest approved" in journal
+    switched = float(fleet.uat.run("systemctl show -P ExecMainExitTimestampMonotonic wakeline-shop-uat-boot"))
+    started = float(fleet.uat.run("systemctl show -P ExecMainStartTimestampMonotonic gunicorn-uat"))
+    assert switched <= started, f"gunicorn started before the switch\n{journal}"
+    until(lambda: fleet.check_in("uat").get("release") == 2, limit_s=30, what="its check-in")
+    assert fleet.check_in("uat")["outcome"] == "ok"
+    assert fleet.migrate_starts == ["scheduler:1"]
+
+
+def test_3_a_bad_migration_is_red_and_nothing_moves(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.uat.power_off()
+    fleet.commit("two", {"orders/migrations/0003_bad.py": BAD_MIGRATION})
+    said = fleet.wakeline("deploy")
+    assert said.code == 1
+    assert "no_such_table" in said.err
+    assert "withheld" in said.out
+    assert fleet.scheduler.http() == "one"
+    assert [r["stage"] for r in fleet.log() if r["kind"] == "approved" and r["release"] == 2] == []
+    fleet.uat.boot()
+    fleet.uat.wait_for_boot()
+    fleet.uat.wait_until_it_serves("one")
+    assert fleet.uat.link("/opt/shop/current") == "releases/1"
+    assert fleet.migrate_starts == ["scheduler:1", "scheduler:2"]
+
+
+def test_4_off_through_three_releases_the_middle_one_bad_it_boots_to_the_newest_approved(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.uat.power_off()
+    fleet.commit("two")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.commit("three", {"orders/migrations/0003_bad.py": BAD_MIGRATION})
+    assert fleet.wakeline("deploy").code == 1
+    (fleet.app / "orders/migrations/0003_bad.py").unlink()
+    fleet.commit("four")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.uat.boot()
+    fleet.uat.wait_for_boot()
+    fleet.uat.wait_until_it_serves("four")
+    assert fleet.releases(fleet.uat) == ["1", "4"]
+
+
+def test_5_a_frontend_that_is_awake_but_broken_is_red_and_serves_what_it_served(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+
+    def red(version: str, cause: str, files: dict[str, str] | None = None) -> None:
+        fleet.commit(version, files)
+        said = fleet.wakeline("deploy")
+        assert (said.code, cause in said.err) == (1, True), said.err
+        assert fleet.serves == (version, "one")
+        assert "asleep" not in said.out
+
+    red("two", "npm ERR!", {"pages.sh": "echo 'npm ERR!'; exit 1\n"})
+    fleet.uat.write("/opt/shop/shared/.env", "DATABASE_HOST=127.0.0.9\n", owner=1000)
+    fleet.commit("three", {"pages.sh": "exit 0\n"})
+    said = fleet.wakeline("deploy")
+    assert said.code == 1
+    assert "verify cannot tell" in said.err
+    fleet.uat.write("/opt/shop/shared/.env", f"DATABASE_HOST={fleet.scheduler.address}\n", owner=1000)
+    wsgi = (fleet.app / "site_/wsgi.py").read_text()
+    red("four", "is not healthy", {"site_/wsgi.py": "raise SystemExit('broken')\n"})
+    fleet.uat.run("mv /etc/sudoers.d/wakeline-shop-uat /root/")
+    red("five", "sudoers line", {"site_/wsgi.py": wsgi})
+    fleet.uat.run("mv /root/wakeline-shop-uat /etc/sudoers.d/; mv /home/ubuntu/.ssh/authorized_keys /root/keys")
+    red("six", "login:")
+    fleet.uat.run("mv /root/keys /home/ubuntu/.ssh/authorized_keys")
+    fleet.uat.new_host_key()
+    fleet.uat.run("systemctl restart ssh")
+    red("seven", "host key:")
+
+
+def test_6_a_scheduler_that_is_off_is_red_not_a_warning(fleet):
+    fleet.commit("one")
+    fleet.scheduler.power_off()
+    said = fleet.wakeline("deploy")
+    assert said.code == 1
+    assert "cannot be reached, and it is always on" in said.err
+    assert "withheld" in said.out
+
+
+def test_10_a_sleeper_follows_a_rollback_at_its_boot(fleet):
+    for version in ("one", "two"):
+        fleet.commit(version)
+        assert fleet.wakeline("deploy").code == 0
+    fleet.uat.power_off()
+    said = fleet.wakeline("rollback")
+    assert said.code == 0, said.err
+    assert fleet.scheduler.http() == "one"
+    fleet.uat.boot()
+    fleet.uat.wait_for_boot()
+    fleet.uat.wait_until_it_serves("one")
+    assert fleet.uat.link("/opt/shop/current") == "releases/3"
