@@ -45,6 +45,8 @@ class Machine:
             f"[Match]\nName=host0\n[Network]\nAddress={address}/24\nGateway={address.rpartition('.')[0]}.1\n",
         )
         self.write("/etc/hostname", f"{name}\n")
+        self.write("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name} {self._unit}\n")
+        self.write("/etc/resolv.conf", "")
         self.write("/home/ubuntu/.ssh/authorized_keys", key, owner=1000)
         self.write("/root/.ssh/authorized_keys", key)
         self.new_host_key()
@@ -54,7 +56,7 @@ class Machine:
     def boot(self, *, wait: bool = True) -> None:
         """Switch it on: a true boot, a new boot id, units run."""
         command = ["systemd-nspawn", "-q", "-D", str(self.root), "--boot", "--register=no", "--keep-unit"]
-        command += [f"--network-bridge={self._bridge}", "-M", self._unit, "--console=passive"]
+        command += [f"--network-bridge={self._bridge}", "-M", self._unit, "--console=passive", "--resolv-conf=off"]
         with (self.folder / "console.log").open("ab") as log:
             self._nspawn = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -77,6 +79,9 @@ class Machine:
             os.kill(self._leader(), signal.SIGKILL)
             self._nspawn.kill()
             self._nspawn.wait(timeout=30)
+            # its end of the cable goes when the kernel gets round to it, and would be in the way of the next boot
+            subprocess.run(["ip", "link", "del", self._cable], check=False, capture_output=True)
+            until(lambda: not Path(f"/sys/class/net/{self._cable}").exists(), limit_s=10, what="its cable is gone")
 
     @property
     def is_on(self) -> bool:
@@ -85,7 +90,7 @@ class Machine:
     def remove(self) -> None:
         """Switch it off and take it down."""
         self.power_cut()
-        subprocess.run(["umount", "-l", str(self.root)], check=False)
+        subprocess.run(["umount", "-l", str(self.root)], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # --- network ---
@@ -97,7 +102,11 @@ class Machine:
         self._link("up")
 
     def _link(self, state: str) -> None:
-        subprocess.run(["ip", "link", "set", f"vb-{self._unit}"[:15], state], check=True)
+        subprocess.run(["ip", "link", "set", self._cable, state], check=True)
+
+    @property
+    def _cable(self) -> str:
+        return f"vb-{self._unit}"[:15]
 
     # --- inside ---
 

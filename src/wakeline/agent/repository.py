@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wakeline.edges import process
+from wakeline.edges.git import IDENTITY
 from wakeline.errors import RolloutFailed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
@@ -142,4 +143,5 @@ def _environment() -> dict[str, str]:
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",
         "GIT_TERMINAL_PROMPT": "0",
+        **IDENTITY,
     }

@@ -24,6 +24,13 @@ _OPTIONS = (
     *("-c", "gc.auto=0"),
     *("-c", "commit.gpgSign=false"),
 )
+# Without a name git asks the name service who it is, for every reflog line: 10 s each where that is dead.
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "wakeline",
+    "GIT_AUTHOR_EMAIL": "wakeline@localhost",
+    "GIT_COMMITTER_NAME": "wakeline",
+    "GIT_COMMITTER_EMAIL": "wakeline@localhost",
+}
 _KEPT = ("HOME", "PATH", "USER", "LOGNAME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_SSH", "TMPDIR", "XDG_CONFIG_HOME")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "GIT_SSL_CAINFO")
 _WORDS_KEPT = 800
@@ -78,7 +85,7 @@ def ask(
 def environment() -> dict[str, str]:
     """The environment of every git of ours: nothing of GIT_* but how to reach a server."""
     kept = {key: value for key in (*_KEPT, *_PROXIES) if (value := os.environ.get(key))}
-    return {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "0", **kept}
+    return {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "0", **IDENTITY, **kept}
 
 
 def clean(words: bytes) -> str:

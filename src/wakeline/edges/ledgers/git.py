@@ -21,12 +21,6 @@ from wakeline.errors import LedgerError
 _NOTHING = "0" * 40
 _TRIES = 3
 _REMOTE_S = 60.0
-_AUTHOR = {
-    "GIT_AUTHOR_NAME": "wakeline",
-    "GIT_AUTHOR_EMAIL": "wakeline@localhost",
-    "GIT_COMMITTER_NAME": "wakeline",
-    "GIT_COMMITTER_EMAIL": "wakeline@localhost",
-}
 
 
 class GitLedger:
@@ -153,7 +147,7 @@ class GitLedger:
 
     def _write_commit(self, message: bytes, *, parent: str) -> str:
         arguments = ["commit-tree", self._empty_tree(), *(["-p", parent] if parent else [])]
-        return git.ask(arguments, at=self._copy, input=message, env=_AUTHOR).strip()
+        return git.ask(arguments, at=self._copy, input=message).strip()
 
     def _empty_tree(self) -> str:
         return git.ask(["hash-object", "-w", "-t", "tree", "--stdin"], at=self._copy, input=b"").strip()
