@@ -42,7 +42,8 @@ class Machine:
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)], check=True)
         self.write(
             "/etc/systemd/network/10-host.network",
-            f"[Match]\nName=host0\n[Network]\nAddress={address}/24\nGateway={address.rpartition('.')[0]}.1\n",
+            f"[Match]\nName=host0\n[Network]\nAddress={address}/24\nGateway={address.rpartition('.')[0]}.1\n"
+            "LinkLocalAddressing=no\nIPv6AcceptRA=no\n",
         )
         self.write("/etc/hostname", f"{name}\n")
         self.write("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name} {self._unit}\n")
