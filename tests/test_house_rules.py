@@ -20,7 +20,16 @@ MAY_IMPORT = {
     "fleet": {"core", "fleet", "errors"},
     "driver": {"core", "edges", "driver", "fleet", "errors", "agent"},
 }
-SHIPPED = ("core", "agent", "errors.py", "edges/process.py", "edges/git.py", "edges/clock.py", "edges/ledgers")
+SHIPPED = (
+    "core",
+    "agent",
+    "errors.py",
+    "edges/process.py",
+    "edges/git.py",
+    "edges/clock.py",
+    "edges/signing.py",
+    "edges/ledgers",
+)
 
 
 def imports(path: Path) -> Iterator[str]:

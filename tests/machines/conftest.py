@@ -131,6 +131,7 @@ class Fleet:
         self.url = testbed.git_url(repository)
         self.environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "NO_COLOR": "1"}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.environment["WAKELINE_SIGNING_KEY"] = str(testbed.key)
         self.environment.update(testbed.write_ssh(folder, list(self.machines.values())))
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(self.remote)], check=True)
         shutil.copytree(APPLICATION, self.app, ignore=shutil.ignore_patterns("__pycache__"))

@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs.add_parser("run")
     verbs.add_parser("status")
     verbs.add_parser("configure")
+    adopted = verbs.add_parser("adopt", help="forget the ledger's end that was last seen here")
+    adopted.add_argument("--app", required=True)
+    adopted.add_argument("--environment", required=True)
     caught = verbs.add_parser("catch-up")
     caught.add_argument("--app", default="")
     caught.add_argument("--environment", default="")
@@ -49,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(asked.home)
     if asked.verb == "configure":
         return _configure(asked.home)
+    if asked.verb == "adopt":
+        (home_of(asked.home, asked.app, asked.environment).folder / "seen.json").unlink(missing_ok=True)
+        sys.stdout.write(json.dumps({"event": "ended", "exit": 0}) + "\n")
+        return 0
     if asked.verb == "status":
         sys.stdout.write(json.dumps([_status(home) for home in homes(asked.home)]) + "\n")
         return 0
@@ -56,9 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
     from wakeline.agent import catch_up  # noqa: PLC0415 - `run` need not pay for the ledger's import
 
-    return catch_up.all_of(
+    code = catch_up.all_of(
         asked.home, app=asked.app, environment=asked.environment, boot=asked.boot, confirm=asked.confirm
     )
+    if asked.tell:
+        sys.stderr.write(json.dumps({"event": "ended", "exit": code}) + "\n")
+    return code
 
 
 def _configure(root: Path) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from typing import Any
 from wakeline.agent import durable, executor, layout, lock, wire
 from wakeline.agent.home import Home, boot_id, homes, machine_id
 from wakeline.agent.journal import Journal
+from wakeline.core import approval
 from wakeline.core.catch_up import CatchUp, Verdict, decide
 from wakeline.core.model import BadOrder, Order, Outcome, order_from_json
-from wakeline.core.records import GENESIS
+from wakeline.core.records import Record
 from wakeline.core.state import State, fold
-from wakeline.edges.ledgers import Ledger, Log, open_ledger
+from wakeline.edges import signing
+from wakeline.edges.ledgers import Ledger, Log, memory, open_ledger
 from wakeline.errors import Busy, LedgerError, RolloutFailed, WakelineError
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the unit has Restart=on-failure
@@ -38,6 +41,9 @@ def all_of(root: Path, *, app: str, environment: str, boot: bool, confirm: bool)
             one(home, boot=boot, confirm=confirm)
         except Busy as error:
             _say(home, f"{error.message}; it looks again later")
+        except memory.NotTheLog as error:
+            _say(home, f"refused: {error.message} ({error.hint})")
+            worst = worst or 1
         except (LedgerError, OSError) as error:
             _say(home, f"keeps running what runs: {getattr(error, 'message', error)}")
             worst = TRY_AGAIN
@@ -72,6 +78,7 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
         _hand_in(home, ledger)
         return
     order = _order(state, decision, machine=str(config["machine"]))
+    _check_signature(home, state.orders[decision.release, decision.stage], log)
     channel = wire.Channel(None, None)
     journal.write("attempt", release=order.release)
     run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=True)
@@ -100,16 +107,8 @@ def _confirm_switch(home: Home, journal: Journal) -> None:
 
 
 def _believed(home: Home, ledger: Ledger) -> Log:
-    """The log, if it still contains what this machine last saw. Raises LedgerError for one that does not."""
-    log = ledger.read()
-    path = home.folder / "seen.json"
-    seen = str(durable.read_json(path).get("tip", GENESIS))
-    if seen not in (GENESIS, log.tip) and all(record.hash != seen for record in log.records):
-        hint = "if the ledger was moved on purpose: wakeline ledger adopt"
-        raise RolloutFailed(f"the ledger no longer contains record {seen[:12]}, which was seen here", hint=hint)
-    if seen != log.tip:
-        durable.write_json(path, {"tip": log.tip, "position": len(log.records)})
-    return log
+    """The log, if it still contains what this machine last saw. Raises NotTheLog for one that does not."""
+    return memory.check(ledger.read(), place=home.folder / "seen.json")
 
 
 def _order(state: State, decision: CatchUp, *, machine: str) -> Order:
@@ -125,6 +124,27 @@ def _order(state: State, decision: CatchUp, *, machine: str) -> Order:
     if (order.machine, order.release, order.stage) != (machine, decision.release, decision.stage):
         raise RolloutFailed(f"the order of release {decision.release} is meant for {order.machine}, not for {machine}")
     return dataclasses.replace(order, barrier=max(order.barrier, state.barrier))
+
+
+def _check_signature(home: Home, approved: Record, log: Log) -> None:
+    """Whether this machine may act on an approval. Raises WakelineError with the reason why not."""
+    config = home.config
+    if config.get("unsigned") is True:
+        return
+    what = f"the approval of release {approved.body.get('release')}"
+    signers = config.get("signers")
+    if not isinstance(signers, str) or not signers:
+        raise RolloutFailed(f"{what}: this machine knows nobody who may sign", hint="wakeline setup")
+    words = approval.payload(approved.body, app=home.app, environment=home.environment)
+    try:
+        signature = str(approved.body.get("signature") or "")
+        signing.check(words, signature, signers=signers, namespace=approval.NAMESPACE)
+    except signing.SignatureRefused as error:
+        raise RolloutFailed(f"{what}: {error.message}") from error
+    known = {record.hash for record in log.records[: log.records.index(approved)]}
+    problem = approval.problem(approved.body, now_s=time.time(), known=known)
+    if problem:
+        raise RolloutFailed(f"{what}: {problem}")
 
 
 def _attempts(journal: Journal) -> dict[int, int]:

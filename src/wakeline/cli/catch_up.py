@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 from wakeline.cli.result import Result
@@ -37,6 +38,20 @@ def run(folder: Path, *, machine: str) -> Result:
         said = asyncio.run(ask())
     except NotReached as error:
         raise RolloutFailed(f"{machine}: {error.message}", hint=error.hint) from error
-    lines = said.splitlines()
-    failed = not lines
-    return Result("catch-up", {"machine": machine, "said": lines}, lines=lines, exit_code=ExitCode(int(failed)))
+    *lines, last = said.splitlines() or [""]
+    code = _exit(last)
+    if code is None:
+        raise RolloutFailed(f"{machine}: the agent ended without its last word: {last}", hint="wakeline doctor")
+    failed = ExitCode.FAILED if code else ExitCode.DONE
+    problem = f"{machine}: {lines[-1] if lines else 'it did not say why'}" if code else ""
+    return Result("catch-up", {"machine": machine, "said": lines}, lines=lines, exit_code=failed, error=problem)
+
+
+def _exit(line: str) -> int | None:
+    """The agent's own exit code, from its last word; None when that never came."""
+    try:
+        word = json.loads(line)
+    except ValueError:
+        return None
+    code = word.get("exit") if isinstance(word, dict) and word.get("event") == "ended" else None
+    return code if isinstance(code, int) else None

@@ -91,7 +91,7 @@ class _Demo:
     def tell(self) -> int:
         self._say("An application with a git remote, and two machines: an always-on scheduler, an on-demand frontend.")
         self._make()
-        self._wakeline("setup")
+        self._wakeline("setup", "--unsigned")
         self._say("Both awake: the scheduler first, then the frontend; the migration once.")
         self._commit("one", schema="0001_orders")
         self._wakeline("deploy")

@@ -72,14 +72,28 @@ def retry(machine: str, verbose: bool, as_json: bool) -> None:
     _run("deploy", what="retry", verbose=verbose, as_json=as_json)
 
 
+@cli.group()
+def ledger() -> None:
+    """The append-only memory of decisions and outcomes."""
+
+
+@ledger.command()
+@_JSON
+def adopt(as_json: bool) -> None:
+    """Believe the ledger as it stands now, though it lacks what was seen before. For a person to decide."""
+    _run("ledger", as_json=as_json)
+
+
 @cli.command()
 @click.argument("machine", default="")
 @click.option("--root-user", default="root", help="Who may become root there: root, or a user with sudo.")
 @click.option("--print", "only_print", is_flag=True, help="Show the script for each machine, and do nothing.")
+@click.option("--unsigned", is_flag=True, help="Let the machines act on approvals that nobody signed.")
+@click.option("--signers", default="", help="Whose approvals they act on; without it, allowed_signers of the checkout.")
 @_JSON
-def setup(machine: str, root_user: str, only_print: bool, as_json: bool) -> None:
-    """Make machines ready: folders, sudoers lines, units, agent. Safe twice."""
-    _run("setup", machine=machine, root_user=root_user, only_print=only_print, as_json=as_json)
+def setup(as_json: bool, **asked: Any) -> None:
+    """Make machines ready: folders, sudoers lines, units, agent, allowed signers. Safe twice."""
+    _run("setup", **asked, as_json=as_json)
 
 
 @cli.command()

@@ -7,14 +7,22 @@ from pathlib import Path
 
 from wakeline.cli.result import Result
 from wakeline.core.model import Machine
-from wakeline.driver import machine_script, preparing
+from wakeline.driver import approving, machine_script, preparing
 from wakeline.driver.project import open_project
 from wakeline.edges.agent_file import agent_file
 from wakeline.errors import ExitCode, Usage
 from wakeline.fleet import FleetFile
 
 
-def run(folder: Path, *, machine: str = "", root_user: str = "root", only_print: bool = False) -> Result:
+def run(
+    folder: Path,
+    *,
+    machine: str = "",
+    root_user: str = "root",
+    only_print: bool = False,
+    unsigned: bool = False,
+    signers: str = "",
+) -> Result:
     """Machines that do not answer are listed with the command for later; that is no failure."""
     project = open_project(folder)
     chosen = tuple(each for each in project.file.fleet.machines if machine in ("", each.name))
@@ -26,8 +34,10 @@ def run(folder: Path, *, machine: str = "", root_user: str = "root", only_print:
         return Result(
             "setup", {"scripts": shown}, lines=[text for name in shown for text in (f"# {name}", shown[name])]
         )
-    found = asyncio.run(preparing.prepare(project, chosen, root_user=root_user))
+    allowed = "" if unsigned else approving.signers_of(project, signers)
+    found = asyncio.run(preparing.prepare(project, chosen, root_user=root_user, signers=allowed))
     lines = [f"{each.machine}: {what}" for each in found for what in each.done]
+    lines.append(_who_may_approve(allowed))
     later = [
         f"{each.machine}: {each.problem}; later: wakeline setup {each.machine}" for each in found if not each.reached
     ]
@@ -35,6 +45,13 @@ def run(folder: Path, *, machine: str = "", root_user: str = "root", only_print:
     data = {each.machine: {"done": list(each.done), "problem": each.problem, "reached": each.reached} for each in found}
     code = ExitCode.FAILED if failed else ExitCode.DONE
     return Result("setup", {"machines": data}, lines=lines, warnings=later, exit_code=code, error="\n".join(failed))
+
+
+def _who_may_approve(signers: str) -> str:
+    if not signers:
+        return "whoever may push to the ledger may approve: these machines check no signature"
+    count = sum(bool(line.strip()) and not line.startswith("#") for line in signers.splitlines())
+    return f"these machines act on approvals signed by one of {count} in {approving.SIGNERS}; keep that file in git"
 
 
 def _script(file: FleetFile, machine: Machine) -> str:

@@ -137,6 +137,7 @@ class State:
     holds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     refused_commits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     machines: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unsigned: frozenset[str] = frozenset()
     orders: Mapping[tuple[int, str], Record] = dataclasses.field(default_factory=dict)
     barrier: int = 0
 
@@ -382,7 +383,11 @@ def _retried(folding: dict[str, Any], record: Record) -> None:
 
 
 def _set_up(folding: dict[str, Any], record: Record) -> None:
-    folding["machines"][record.body["machine"]] = str(record.body["machine_id"])
+    name = record.body["machine"]
+    folding["machines"][name] = str(record.body["machine_id"])
+    folding["unsigned"] -= {name}
+    if record.body.get("unsigned"):
+        folding["unsigned"] |= {name}
 
 
 def _left(folding: dict[str, Any], record: Record) -> None:

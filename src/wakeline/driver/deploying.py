@@ -9,12 +9,15 @@ import functools
 import secrets
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from wakeline.core import admission, check_in, rollout
 from wakeline.core.lease import LENGTH_S
 from wakeline.core.model import Fleet, Order, Presence
 from wakeline.core.records import Draft
 from wakeline.core.state import Claim, Lease, Release, State
+from wakeline.driver import approving
+from wakeline.driver.approving import Approver
 from wakeline.driver.leasing import Holder, until_takeable
 from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
@@ -82,6 +85,7 @@ class _Desk:
         self._commit = commit
         self._request = secrets.token_hex(8)
         self._asked = False
+        self._key: Path | None = None
 
     async def begin(self, tell: Tell) -> tuple[Holder, _Admitted]:
         """Take the lease and make the release in one push, as soon as both may be."""
@@ -90,6 +94,7 @@ class _Desk:
         while True:
             state = await self._writer.read()
             self._not_superseded(state)
+            self._key = approving.key_for(project, state)
             if not state.lease.free:
                 await self._ask()
                 state = await until_takeable(self._writer, tell=tell, wait=self._wish.wait)
@@ -120,12 +125,8 @@ class _Desk:
         machines = {machine.name: machine for machine in self._project.file.fleet.machines}
         party = Party(machines, orders, self._project.transport_of, agent_file())
         begun = self._rollout(state, release, admitted)
-
-        def approve(now: State, draft: Draft) -> Draft:
-            stage = draft.body["stage"]
-            mine = {name: order.to_json() for name, order in orders.items() if order.stage == stage}
-            body = {**draft.body, "orders": mine, "agent": party.agent.digest, "after": now.tip}
-            return Draft(draft.kind, body)
+        fleet = self._project.file.fleet
+        approve = Approver(fleet.app, fleet.environment, orders, party.agent.digest, self._key)
 
         at_once = sorted(admitted.approved - release.approved)
         if at_once:

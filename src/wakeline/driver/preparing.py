@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,30 @@ class Prepared:
     reached: bool = True
 
 
-async def prepare(project: Project, machines: tuple[Machine, ...], *, root_user: str) -> list[Prepared]:
-    """Make every machine that answers ready; the others are named, with why."""
-    found = await asyncio.gather(*(_one(project, machine, root_user=root_user) for machine in machines))
+async def prepare(project: Project, machines: tuple[Machine, ...], *, root_user: str, signers: str) -> list[Prepared]:
+    """Make every machine that answers ready; the others are named, with why.
+
+    `signers` is the text of an allowed signers file: whose approvals the machines act on. Empty: anybody's.
+    """
+    found = await asyncio.gather(
+        *(_one(project, machine, root_user=root_user, signers=signers) for machine in machines)
+    )
     ids = {each.machine: machine_id for each, machine_id in found if machine_id}
+    unsigned = {} if signers else {"unsigned": True}
 
     def decide(state: State) -> list[Draft]:
-        fresh = {name: each for name, each in ids.items() if state.machines.get(name) != each}
-        return [Draft("set-up", {"machine": name, "machine_id": each}) for name, each in fresh.items()]
+        fresh = {
+            name: each
+            for name, each in ids.items()
+            if state.machines.get(name) != each or (name in state.unsigned) == bool(signers)
+        }
+        return [Draft("set-up", {"machine": name, "machine_id": each, **unsigned}) for name, each in fresh.items()]
 
     await project.writer.write(decide)
     return [each for each, _ in found]
 
 
-def config_of(project: Project, machine: Machine) -> dict[str, Any]:
+def config_of(project: Project, machine: Machine, *, signers: str) -> dict[str, Any]:
     """What the agent on a machine must know to catch up by itself."""
     file = project.file
     path = file.deploy.path
@@ -60,13 +71,14 @@ def config_of(project: Project, machine: Machine) -> dict[str, Any]:
         "git": file.git,
         "path": path,
         "boot_limit_s": file.deploy.boot_limit_s,
+        **({"signers": signers} if signers else {"unsigned": True}),
     }
     if local:
         config["machine_id"] = hashlib.sha256(machine.address.encode()).hexdigest()[:32]
     return config
 
 
-async def _one(project: Project, machine: Machine, *, root_user: str) -> tuple[Prepared, str]:
+async def _one(project: Project, machine: Machine, *, root_user: str, signers: str) -> tuple[Prepared, str]:
     local = machine.address.startswith("local:")
     if local:
         Path(machine.address[len("local:") :]).mkdir(parents=True, exist_ok=True)
@@ -76,7 +88,7 @@ async def _one(project: Project, machine: Machine, *, root_user: str) -> tuple[P
             done += await _as_root(project, machine, root_user=root_user)
         connection = await project.transport_of(machine).connect(machine, limit_s=CONNECT_S)
         try:
-            machine_id = await _configure(project, machine, connection)
+            machine_id = await _configure(connection, config_of(project, machine, signers=signers))
         finally:
             await connection.close()
     except NotReached as error:
@@ -86,17 +98,17 @@ async def _one(project: Project, machine: Machine, *, root_user: str) -> tuple[P
     return Prepared(machine.name, (*done, "knows its fleet, its ledger and its name")), machine_id
 
 
-async def _configure(project: Project, machine: Machine, connection: Connection) -> str:
+async def _configure(connection: Connection, config: Mapping[str, Any]) -> str:
     agent = agent_file()
     conversation = await connection.converse("configure", agent=agent.data, digest=agent.digest, silence_s=30.0)
-    await conversation.send(config_of(project, machine))
+    await conversation.send(config)
     said = await conversation.text()
     try:
         answer = json.loads(said)
     except ValueError as error:
-        raise RolloutFailed(f"{machine.name}: the agent did not answer: {said[:200]!r}") from error
+        raise RolloutFailed(f"the agent did not answer: {said[:200]!r}") from error
     if "machine_id" not in answer:
-        raise RolloutFailed(f"{machine.name}: {answer.get('problem', 'the agent refused')}")
+        raise RolloutFailed(str(answer.get("problem") or "the agent refused"))
     return str(answer["machine_id"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import hashlib
 import os
 import socket
 from pathlib import Path
@@ -67,7 +68,12 @@ def open_project(folder: Path) -> Project:
     file = here if text is None else load(text, name=f"{here.branch}:{FILE}")
     where = url if file.ledger == file.git else file.ledger
     ledger = open_ledger(where, app=file.fleet.app, environment=file.fleet.environment, workdir=workdir)
-    return Project(checkout, code, tip, file, Writer(ledger, by=who()))
+    return Project(checkout, code, tip, file, Writer(ledger, by=who(), seen=_memory_of(where, file, workdir)))
+
+
+def _memory_of(ledger: str, file: FleetFile, workdir: Path) -> Path:
+    which = hashlib.sha256(ledger.encode()).hexdigest()[:12]
+    return workdir / "seen" / f"{file.fleet.app}-{file.fleet.environment}-{which}.json"
 
 
 def who() -> str:

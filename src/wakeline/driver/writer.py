@@ -12,10 +12,11 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from wakeline.core.records import Draft, Record, chain
 from wakeline.core.state import State, fold
-from wakeline.edges.ledgers import Ledger, Log
+from wakeline.edges.ledgers import Ledger, Log, memory
 from wakeline.errors import LedgerError
 
 TRIES_MAX = 200
@@ -26,10 +27,14 @@ Decide = Callable[[State], Sequence[Draft]]
 
 @dataclasses.dataclass
 class Writer:
-    """One process's view of the ledger: the log as last read, folded, and who writes."""
+    """One process's view of the ledger: the log as last read, folded, and who writes.
+
+    `seen` is where this user remembers the end of the log between processes.
+    """
 
     ledger: Ledger
     by: str
+    seen: Path | None = None
     log: Log | None = None
     state: State = dataclasses.field(default_factory=State)
     one_at_a_time: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
@@ -49,7 +54,8 @@ class Writer:
             return await self._write(decide, pins or {})
 
     async def _read(self) -> State:
-        return self._believe(await asyncio.to_thread(self.ledger.read))
+        log = await asyncio.to_thread(self.ledger.read)
+        return self._believe(log if self.seen is None else memory.check(log, place=self.seen))
 
     async def _write(self, decide: Decide, pins: Mapping[str, str]) -> State:
         for attempt in range(TRIES_MAX):
@@ -78,6 +84,8 @@ class Writer:
         before = self.log.records if self.log else ()
         self.log = Log(records[-1].hash, before + records)
         self.state = fold(records, start=self.state)
+        if self.seen is not None:
+            memory.remember(self.log.tip, place=self.seen)
         return self.state
 
 

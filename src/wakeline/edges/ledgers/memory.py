@@ -1,0 +1,51 @@
+"""What this machine last saw of a ledger. A log that no longer contains it is not the log that we knew.
+
+A chain of hashes shows that nothing in a log was changed; only memory shows that its end was not cut off, or that it
+was not replaced as a whole. Forgetting is for a person: `wakeline ledger adopt`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from wakeline.core.records import GENESIS
+from wakeline.edges.ledgers import Log
+from wakeline.errors import LedgerError
+
+
+class NotTheLog(LedgerError):
+    """The log does not contain the record that was seen last."""
+
+
+def check(log: Log, *, place: Path) -> Log:
+    """The log, if it contains what was last seen; then its end is remembered. Raises NotTheLog."""
+    seen = last_seen(place)
+    if seen not in (GENESIS, log.tip) and all(record.hash != seen for record in log.records):
+        raise NotTheLog(
+            f"the ledger no longer contains record {seen[:12]}, which was seen here",
+            hint="somebody cut or replaced it; if that was on purpose: wakeline ledger adopt",
+        )
+    if seen != log.tip:
+        remember(log.tip, place=place)
+    return log
+
+
+def last_seen(place: Path) -> str:
+    """The hash of the record that was last at the end of the log; GENESIS where nothing is remembered."""
+    try:
+        return str(json.loads(place.read_bytes())["tip"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return GENESIS
+
+
+def remember(tip: str, *, place: Path) -> None:
+    """Put the end of the log on disk: the old memory or the new one, never half of it."""
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = place.with_name(f"{place.name}.{os.getpid()}")
+    with beside.open("w", encoding="ascii") as file:
+        json.dump({"tip": tip}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(place)
