@@ -136,3 +136,13 @@ def test_10_a_sleeper_follows_a_rollback_at_its_boot(fleet):
     fleet.uat.wait_for_boot()
     fleet.uat.wait_until_it_serves("one")
     assert fleet.uat.link("/opt/shop/current") == "releases/3"
+
+
+def test_our_units_are_exposed_to_little_and_none_may_sudo(fleet):
+    names = ("boot.service", "confirm.service", "catchup.service", "helper@.service")
+    for name in names:
+        unit = f"wakeline-shop-uat-{name}"
+        report = fleet.uat.run(f"systemd-analyze security --no-pager {unit.replace('@', '@1')} || true")
+        score = float(report.rpartition("exposure level for")[2].split(":")[1].split()[0])
+        assert score <= 2.0, report
+        assert "sudo" not in fleet.uat.read(f"/etc/systemd/system/{unit}")

@@ -239,15 +239,18 @@ WorkingDirectory={file.deploy.path}/current
 
 
 def _sandbox(file: FleetFile, name: str, user: str) -> str:
-    """What our units may do: write the app's folder and our own, use the network, open the helper's socket."""
+    """What our units may do: write the app's folder, homes and our own, use the network, open the helper's socket.
+
+    Steps must find at boot what they find on a push, so homes and /tmp are writable here too.
+    """
     return f"""\
 User={user}
 UMask=0022
 NoNewPrivileges=yes
 ProtectSystem=strict
-ReadWritePaths={file.deploy.path} {HOME} -/run/{name}.sock
+ReadWritePaths={file.deploy.path} {HOME} -/run/{name}.sock -/home
 ProtectHome=no
-PrivateTmp=no
+PrivateTmp=yes
 PrivateDevices=yes
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
