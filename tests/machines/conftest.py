@@ -27,6 +27,7 @@ git = "{url}"
 path = "/opt/shop"
 shared = [".env"]
 env_file = ".env"
+lease = "12s"
 
 [[stage]]
 name = "scheduler"
@@ -200,6 +201,10 @@ class Fleet:
         )
         return json.loads(done.stdout) if done.returncode == 0 else {}
 
+    def outcomes(self, name: str) -> list[str]:
+        """Every outcome that the ledger has of a machine, in order."""
+        return [r["outcome"] for r in self.log() if r["kind"] == "outcome" and r["machine"] == name]
+
     @property
     def serves(self) -> tuple[str, str]:
         return self.scheduler.http(), self.uat.http()
@@ -224,10 +229,25 @@ def testbed() -> Iterator[Testbed]:
     made.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
+FAILED = pytest.StashKey[bool]()
+
+
 @pytest.fixture
-def fleet(testbed: Testbed, tmp_path: Path) -> Iterator[Fleet]:
+def fleet(testbed: Testbed, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fleet]:
     made = Fleet(testbed, tmp_path)
     made.start()
     yield made
+    if request.node.stash.get(FAILED, False):
+        for machine in made.machines.values():
+            if machine.is_on:
+                print(machine.name, machine.run("journalctl --no-pager -b -o short-precise -n 60", check=False))
     for machine in made.machines.values():
         machine.remove()

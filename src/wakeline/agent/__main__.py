@@ -64,7 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from wakeline.agent import catch_up  # noqa: PLC0415 - `run` need not pay for the ledger's import
 
     code = catch_up.all_of(
-        asked.home, app=asked.app, environment=asked.environment, boot=asked.boot, confirm=asked.confirm
+        asked.home,
+        app=asked.app,
+        environment=asked.environment,
+        boot=asked.boot,
+        confirm=asked.confirm,
+        wait_s=_LOCK_S if asked.tell else catch_up.GLANCE_S,
     )
     if asked.tell:
         sys.stderr.write(json.dumps({"event": "ended", "exit": code}) + "\n")

@@ -28,17 +28,22 @@ from wakeline.edges import signing
 from wakeline.edges.ledgers import Ledger, Log, memory, open_ledger
 from wakeline.errors import Busy, LedgerError, RolloutFailed, WakelineError
 
+GLANCE_S = 2.0
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the unit has Restart=on-failure
 
 
-def all_of(root: Path, *, app: str, environment: str, boot: bool, confirm: bool) -> int:
-    """Catch up every app that was set up here, or the one that was asked for."""
+def all_of(root: Path, *, app: str, environment: str, boot: bool, confirm: bool, wait_s: float = GLANCE_S) -> int:
+    """Catch up every app that was set up here, or the one that was asked for.
+
+    `wait_s` is how long somebody who asked waits for the machine's lock. The units wait for no rollout, only for as
+    long as another's look at the lock may take.
+    """
     worst = 0
     for home in homes(root):
         if (app and home.app != app) or (environment and home.environment != environment) or not home.config:
             continue
         try:
-            one(home, boot=boot, confirm=confirm)
+            one(home, boot=boot, confirm=confirm, wait_s=wait_s)
         except Busy as error:
             _say(home, f"{error.message}; it looks again later")
         except memory.NotTheLog as error:
@@ -53,10 +58,10 @@ def all_of(root: Path, *, app: str, environment: str, boot: bool, confirm: bool)
     return worst
 
 
-def one(home: Home, *, boot: bool, confirm: bool) -> None:
+def one(home: Home, *, boot: bool, confirm: bool, wait_s: float) -> None:
     """One app. Raises LedgerError when there is no news to be had, Busy when somebody else is at work here."""
     home.make()
-    with lock.hold(home.folder / "lock", wait_s=0.0):
+    with lock.hold(home.folder / "lock", wait_s=wait_s):
         journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
         if confirm:
             _confirm_switch(home, journal)

@@ -69,6 +69,8 @@ def _told(notice: Notice) -> str:
         "waiting": lambda: notice.text or data.get("text", ""),
         "release": lambda: _release(data),
         "knocked": lambda: data["answer"] + (f" {notice.text}" if notice.text else ""),
+        "woken": lambda: "woke in the meantime: it looks at the ledger now",
+        "caught_up": lambda: notice.text,
         "laid_out": lambda: f"release {data.get('release')} laid out",
         "step_started": lambda: f"{data.get('step')} …",
         "step_finished": lambda: _step(data),

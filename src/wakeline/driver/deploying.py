@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wakeline.core import admission, check_in, rollout
-from wakeline.core.lease import LENGTH_S
 from wakeline.core.model import Fleet, Order, Presence
 from wakeline.core.records import Draft
 from wakeline.core.state import Claim, Lease, Release, State
@@ -86,6 +85,7 @@ class _Desk:
         self._request = secrets.token_hex(8)
         self._asked = False
         self._key: Path | None = None
+        self._lease_s = project.file.deploy.lease_s
 
     async def begin(self, tell: Tell) -> tuple[Holder, _Admitted]:
         """Take the lease and make the release in one push, as soon as both may be."""
@@ -103,7 +103,7 @@ class _Desk:
             made: list[_Admitted] = []
             state = await self._writer.write(functools.partial(self._take, believed=state.lease, said=said, made=made))
             if made and not state.lease.free and state.lease.holder == self._writer.by:
-                holder = Holder(self._writer, state.lease.number, LENGTH_S, began_s)
+                holder = Holder(self._writer, state.lease.number, self._lease_s, began_s)
                 tell(Notice("release", text=project.file.fleet.app, data=_shown(state.releases[made[0].number])))
                 return holder, made[0]
 
@@ -186,7 +186,7 @@ class _Desk:
     def _opening(self, state: State, admitted: _Admitted, said: Mapping[str, Mapping[str, object]]) -> list[Draft]:
         """Lease, release and what machines have said since, in one push: nothing between them needs a fence."""
         fence = state.lease.number + 1
-        drafts = [Draft("lease-taken", {"fence": fence, "holder": self._writer.by, "length_s": LENGTH_S})]
+        drafts = [Draft("lease-taken", {"fence": fence, "holder": self._writer.by, "length_s": self._lease_s})]
         if admitted.new is None:
             drafts.append(Draft("carried-on", {"fence": fence, "release": admitted.number}))
         else:

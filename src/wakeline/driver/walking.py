@@ -23,6 +23,7 @@ from wakeline.errors import WakelineError
 
 KNOCK_S = 5.0
 STOP_GRACE_S = 4.0
+_KNOCK_AGAIN_S = 1.0
 _SILENCE_MARGIN_S = 300.0
 
 
@@ -54,6 +55,7 @@ class Walk:
         self._tasks: set[asyncio.Task[None]] = set()
         self._began: dict[str, float] = {}
         self.lost_lease = ""
+        self._bug: BaseException | None = None
 
     def stop(self, why: str) -> None:
         """Ask for an early end. Machines get a moment to say how they stand; then the walk ends without them."""
@@ -68,10 +70,14 @@ class Walk:
                 await self._obey(commands)
                 while not self.rollout.ended:
                     event = await self._events.get()
+                    if self._bug is not None:
+                        raise self._bug
                     if self.lost_lease:
                         raise LeaseLost(self.lost_lease, hint="wakeline status shows who goes on")
                     self.rollout, commands = rollout.advance(self.rollout, event)
                     await self._obey(commands)
+            if not self.rollout.stopping:
+                await self._look_again()
         finally:
             await self._let_go()
         return self.rollout
@@ -117,18 +123,47 @@ class Walk:
             self._start(self._say(command.machine, {"do": "stop", "why": command.why}))
 
     async def _knock(self, machine: Machine) -> None:
+        """Knock, and go on knocking where nobody is there: a machine may wake before its stage, or behind our back."""
         self._tell(Notice("knock", machine.name))
-        try:
-            transport = self._party.transport_of(machine)
-            self._connections[machine.name] = await transport.connect(machine, limit_s=KNOCK_S)
-        except NotReached as error:
-            answer = heard(error.phase)
-            shown = {"answer": judge(error.phase, machine.presence).value, "hint": error.hint}
-            self._tell(Notice("knocked", machine.name, error.message, shown))
-            self._events.put_nowait(rollout.Knocked(machine.name, answer, error.message))
-            return
+        transport = self._party.transport_of(machine)
+        asleep = False
+        while machine.name not in self._connections:
+            try:
+                self._connections[machine.name] = await transport.connect(machine, limit_s=KNOCK_S)
+            except NotReached as error:
+                answer = heard(error.phase)
+                if not asleep:  # later words are those of a machine that is booting
+                    shown = {"answer": judge(error.phase, machine.presence).value, "hint": error.hint}
+                    self._tell(Notice("knocked", machine.name, error.message, shown))
+                    self._events.put_nowait(rollout.Knocked(machine.name, answer, error.message))
+                asleep = asleep or answer is rollout.Answer.ASLEEP
+                if not asleep:
+                    return
+                await asyncio.sleep(_KNOCK_AGAIN_S)
         self._tell(Notice("knocked", machine.name, data={"answer": rollout.Answer.AWAKE.value}))
         self._events.put_nowait(rollout.Knocked(machine.name, rollout.Answer.AWAKE))
+
+    async def _look_again(self) -> None:
+        """A machine that woke after its stage had begun looks at the ledger now, not at its timer's next beat."""
+        late = [
+            name
+            for name, outcome in self.rollout.results.items()
+            if outcome is Outcome.ASLEEP and name in self._connections
+        ]
+        await asyncio.gather(*(self._catch_up(name) for name in sorted(late)))
+
+    async def _catch_up(self, name: str) -> None:
+        order, agent = self._party.orders[name], self._party.agent
+        words = ("catch-up", "--tell", "--app", order.app, "--environment", order.environment)
+        self._tell(Notice("woken", name))
+        try:
+            conversation = await self._connections[name].converse(
+                *words, agent=agent.data, digest=agent.digest, silence_s=_SILENCE_MARGIN_S
+            )
+            said = (await conversation.text()).splitlines()
+        except (NotReached, Lost) as error:
+            said = [error.message]
+        self._tell(Notice("caught_up", name, "; ".join(line for line in said if not line.startswith("{"))))
 
     async def _deploy(self, name: str) -> None:
         """Hand the order over and listen to the agent's last word."""
@@ -204,11 +239,11 @@ class Walk:
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        """A bug in a task must not leave the walk waiting for ever: it ends as a stop, with its words."""
+        """A bug in a task must not leave the walk waiting for ever."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.lost_lease = self.lost_lease or f"a bug of ours: {error!r}"
-            self._events.put_nowait(rollout.StopAsked(self.lost_lease))
+            self._bug = self._bug or error
+            self._events.put_nowait(rollout.StopAsked(f"a bug of ours: {error!r}"))
 
     async def _let_go(self) -> None:
         for task in list(self._tasks):

@@ -121,6 +121,7 @@ class Deploy:
     env_file: str
     search_path: tuple[str, ...]
     boot_limit_s: float
+    lease_s: float
     script: str
 
 
@@ -288,14 +289,14 @@ def _for(roles: tuple[str, ...], mine: frozenset[str]) -> bool:
 def _fleet_file(file: File) -> FleetFile:
     stages = tuple(_stage(stage) for stage in file.stage)
     lead = file.lead or stages[0].machines[0].name
-    fields = file.deploy.model_dump(exclude={"boot_limit", "layout"})
+    fields = file.deploy.model_dump(exclude={"boot_limit", "layout", "lease"})
     layout = model.Layout(file.deploy.layout)
     return FleetFile(
         fleet=model.Fleet(file.app, file.environment, stages, lead),
         git=file.git,
         branch=file.branch,
         ledger=file.git if file.ledger == "git" else file.ledger,
-        deploy=Deploy(**fields, layout=layout, boot_limit_s=file.deploy.boot_limit),
+        deploy=Deploy(**fields, layout=layout, boot_limit_s=file.deploy.boot_limit, lease_s=file.deploy.lease),
         steps=tuple(model.Step(**s.model_dump(exclude={"timeout"}), timeout_s=s.timeout) for s in file.step),
         services=tuple(_core_service(service) for service in file.service),
         repositories=tuple(model.Repository(**each.model_dump()) for each in file.repository),

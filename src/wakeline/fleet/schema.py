@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from wakeline.core.lease import LENGTH_S
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])\Z")
 
@@ -117,6 +119,7 @@ class DeployTable(Table):
     search_path: tuple[Text, ...] = Field((), alias="path_for_steps")
     boot_limit: Duration = 120.0
     script: str = ""
+    lease: Annotated[Duration, Field(ge=10.0)] = LENGTH_S
 
 
 class File(Table):

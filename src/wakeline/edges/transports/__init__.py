@@ -17,6 +17,7 @@ from wakeline.core.presence import Phase
 from wakeline.errors import WakelineError
 
 LINE_BYTES_MAX = 1024 * 1024
+TEXT_BYTES_MAX = 16 * 1024 * 1024
 Message = Mapping[str, Any]
 
 
@@ -34,19 +35,24 @@ class Lost(WakelineError):
 
 
 class Conversation:
-    """JSON lines to and from a running agent."""
+    """JSON lines to and from a running agent. `lost` are the errors by which a transport says that the contact is lost.
 
-    def __init__(self, reader: Any, writer: Any, *, silence_s: float) -> None:
+    Seen with asyncssh 2.24: when the keep-alive gives up, a reader gets ConnectionLost; on RST and FIN it gets the end
+    of the stream and nothing else.
+    """
+
+    def __init__(self, reader: Any, writer: Any, *, silence_s: float, lost: tuple[type[Exception], ...] = ()) -> None:
         self._reader = reader
         self._writer = writer
         self._silence_s = silence_s
+        self._lost = (OSError, asyncio.IncompleteReadError, *lost)
 
     async def send(self, message: Message) -> None:
         """Say something to the agent. Raises Lost when nobody listens any more."""
         try:
             self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
             await asyncio.wait_for(self._writer.drain(), self._silence_s)
-        except (OSError, asyncio.TimeoutError) as error:
+        except (asyncio.TimeoutError, *self._lost) as error:
             raise Lost(f"the contact was lost: {error or 'no answer'}") from error
 
     async def events(self) -> AsyncIterator[Message]:
@@ -61,17 +67,26 @@ class Conversation:
         """Everything that a short command of the agent's prints, for one that is no conversation."""
         try:
             self._writer.write_eof()
-            data = await asyncio.wait_for(self._reader.read(-1), self._silence_s)
-        except (OSError, asyncio.TimeoutError) as error:
+            data = await asyncio.wait_for(self._all(), self._silence_s)
+        except (asyncio.TimeoutError, *self._lost) as error:
             raise Lost(f"the contact was lost: {error or 'no answer'}") from error
-        return str(data.decode("utf-8", "replace"))
+        return data.decode("utf-8", "replace")
+
+    async def _all(self) -> bytes:
+        said = bytearray()
+        while len(said) <= TEXT_BYTES_MAX:
+            data = await self._reader.read(65536)
+            if not data:
+                return bytes(said)
+            said += data
+        raise Lost(f"more than {TEXT_BYTES_MAX} bytes, which no agent writes")
 
     async def _event(self) -> Message:
         try:
             line = await asyncio.wait_for(self._reader.readline(), self._silence_s)
         except asyncio.TimeoutError as error:
             raise Lost(f"no word for {self._silence_s:g} s") from error
-        except (OSError, asyncio.IncompleteReadError) as error:
+        except self._lost as error:
             raise Lost(f"the contact was lost: {error}") from error
         except ValueError as error:
             raise Lost(f"a line of more than {LINE_BYTES_MAX} bytes, which no agent writes") from error

@@ -11,21 +11,23 @@ unknown host key are one class of error.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import shlex
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import Conversation, NotReached
+from wakeline.edges.transports import Conversation, Lost, NotReached
 
 if TYPE_CHECKING:
     import asyncssh
 
 _REFUSED_AGAIN_S = 1.0
-_KEEPALIVE_S = 15
+_KEEPALIVE_S = 5
 _HOME = "/var/lib/wakeline"
 
 
@@ -43,10 +45,23 @@ class SshTransport:
 
         address = await _address(machine, limit_s=limit_s)
         options = self._options(asyncssh, machine, address, limit_s=limit_s)
+        try:
+            connection = await self._log_in(asyncssh, machine, address, options, limit_s=limit_s)
+        except NotReached as error:
+            if error.phase is not Phase.BANNER:
+                raise
+            # sshd drops new connections by chance when many have not logged in yet (MaxStartups in sshd_config(5))
+            await asyncio.sleep(_REFUSED_AGAIN_S)
+            connection = await self._log_in(asyncssh, machine, address, options, limit_s=limit_s)
+        return SshConnection(connection, home=self.home)
+
+    async def _log_in(
+        self, asyncssh: Any, machine: Machine, address: _Address, options: Any, *, limit_s: float
+    ) -> asyncssh.SSHClientConnection:
         jump = getattr(options, "tunnel", None)
         sock = None if jump else await _open_tcp(options.host or address.host, options.port or 22, limit_s=limit_s)
         try:
-            connection = await asyncio.wait_for(
+            return await asyncio.wait_for(
                 asyncssh.connect(options.host or address.host, options=options, **({"sock": sock} if sock else {})),
                 limit_s,
             )
@@ -57,7 +72,6 @@ class SshTransport:
             if reached is None:
                 raise
             raise reached from error
-        return SshConnection(connection, home=self.home)
 
     def _options(self, asyncssh: Any, machine: Machine, address: _Address, *, limit_s: float) -> Any:
         known = Path(self.known_hosts).expanduser() if self.known_hosts else Path("~/.ssh/known_hosts").expanduser()
@@ -175,8 +189,11 @@ class SshConnection:
     """One SSH connection; the agent and small commands each get a channel of their own on it."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection, *, home: str) -> None:
+        import asyncssh  # noqa: PLC0415 - imported already by whoever made the connection
+
         self._connection = connection
         self._home = home
+        self._errors: type[Exception] = asyncssh.Error
 
     async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
         """See Connection.converse. One round trip when the agent is there, one more to send it."""
@@ -185,14 +202,23 @@ class SshConnection:
         if asked[0] != 0:
             await self._place(file, agent)
         command = shlex.join(["python3", file, "--home", self._home, *arguments])
-        process = await self._connection.create_process(command, encoding=None)
-        return Conversation(process.stdout, process.stdin, silence_s=silence_s)
+        async with self._no_longer_there():
+            process = await self._connection.create_process(command, encoding=None)
+        return Conversation(process.stdout, process.stdin, silence_s=silence_s, lost=(self._errors,))
 
     async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
         """See Connection.run."""
-        done = await asyncio.wait_for(self._connection.run(command, input=feed, encoding=None), limit_s)
+        async with self._no_longer_there():
+            done = await asyncio.wait_for(self._connection.run(command, input=feed, encoding=None), limit_s)
         code = done.exit_status if done.exit_status is not None else -1
         return code, _bytes(done.stdout), _bytes(done.stderr)
+
+    @contextlib.asynccontextmanager
+    async def _no_longer_there(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (asyncio.TimeoutError, OSError, self._errors) as error:
+            raise Lost(f"the contact was lost: {error or 'no answer'}") from error
 
     async def close(self) -> None:
         """See Connection.close."""
