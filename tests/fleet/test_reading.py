@@ -131,3 +131,13 @@ def test_an_empty_file_says_what_it_needs():
 
 def test_the_schema_for_editors_is_made_from_the_same_classes():
     assert set(json_schema()["properties"]) >= {"app", "stage", "step", "service", "deploy"}
+
+
+def test_a_script_is_the_ordinary_step_and_may_be_the_once_step_too():
+    text = GOOD[: GOOD.index("[[step]]")].replace(
+        "[deploy]", '[deploy]\nscript = "./deploy.sh {role} {machine}"\nscript_once = true'
+    )
+    file = load(text)
+    (order, *_) = file.orders(fleet=file.fleet, release=1, commit="c", pins={}, rollback=False, barrier=0).values()
+    names = [(step.name, step.once) for step in order.steps if step.name.startswith("script")]
+    assert names == [("script", False), ("script-once", True)]

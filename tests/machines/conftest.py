@@ -248,6 +248,11 @@ def fleet(testbed: Testbed, tmp_path: Path, request: pytest.FixtureRequest) -> I
     if request.node.stash.get(FAILED, False):
         for machine in made.machines.values():
             if machine.is_on:
-                print(machine.name, machine.run("journalctl --no-pager -b -o short-precise -n 60", check=False))
+                print(
+                    machine.name,
+                    machine.run(
+                        "journalctl --no-pager -b -o short-precise -n 30 -u ssh.service -u wakeline*", check=False
+                    ),
+                )
     for machine in made.machines.values():
         machine.remove()

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wakeline.agent import durable, executor, keeper, layout, lock, wire
+from wakeline.agent import durable, executor, in_place, keeper, lock, wire
 from wakeline.agent.home import DEFAULT_HOME, Home, boot_id, home_of, homes, machine_id
 from wakeline.agent.journal import Journal, read
 from wakeline.core.model import BadOrder, Order, order_from_json
@@ -128,7 +128,10 @@ def _run(root: Path) -> int:
 def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any) -> int:
     journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
     reports = home.waiting_reports()
-    known = {"current": _current(order.path), "claims": keeper.claims(home.folder, journal.entries)}
+    known = {
+        "current": _what_runs(home, order.path).get("current"),
+        "claims": keeper.claims(home.folder, journal.entries),
+    }
     channel.send("hello", **_facts(home), **known, reports=[body for _, body in reports])
     stale = _stale(home, fence)
     if stale:
@@ -179,28 +182,33 @@ def _facts(home: Home) -> dict[str, Any]:
     return {"machine_id": machine_id(), "boot_id": boot_id(), "app": home.app, "environment": home.environment}
 
 
-def _current(path: str) -> int | None:
+def _what_runs(home: Home, path: str) -> dict[str, Any]:
     try:
-        return layout.current_release(Path(path))
-    except (WakelineError, OSError):
-        return None
+        return in_place.what_runs(home, Path(path)) if path else {}
+    except (WakelineError, OSError) as error:
+        return {"problem": getattr(error, "message", "") or str(error)}
 
 
 def _status(home: Home) -> dict[str, Any]:
     """What one app on this machine says of itself. Looks only."""
     order = durable.read_json(executor.saved_order(home))
     path = str(home.config.get("path") or order.get("path") or "")
-    current = _current(path) if path else None
-    info = layout.release_info(Path(path), current) if path and current is not None else {}
+    runs = _what_runs(home, path)
     entries = read(home.folder / "journal.jsonl")
     last = entries[-1] if entries else {}
-    facts = {"machine": home.config.get("machine") or order.get("machine", ""), "path": path, "current": current}
+    facts = {
+        "machine": home.config.get("machine") or order.get("machine", ""),
+        "path": path,
+        "current": runs.get("current"),
+    }
     busy = not lock.is_free(home.folder / "lock")
     return {
         **_facts(home),
         **facts,
-        "commit": info.get("commit", ""),
-        "state": info.get("state", ""),
+        "commit": runs.get("commit", ""),
+        "state": runs.get("state", ""),
+        "edited": runs.get("edited", False),
+        "problem": runs.get("problem", ""),
         "busy": busy,
         "claims": keeper.claims(home.folder, entries),
         "last": last,

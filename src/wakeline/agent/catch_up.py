@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wakeline.agent import durable, executor, layout, lock, wire
+from wakeline.agent import durable, executor, in_place, layout, lock, wire
 from wakeline.agent.home import Home, boot_id, homes, machine_id
 from wakeline.agent.journal import Journal
 from wakeline.core import approval
 from wakeline.core.catch_up import CatchUp, Verdict, decide
-from wakeline.core.model import BadOrder, Order, Outcome, order_from_json
+from wakeline.core.model import BadOrder, Layout, Order, Outcome, order_from_json
 from wakeline.core.records import Record
 from wakeline.core.state import State, fold
 from wakeline.edges import signing
@@ -76,7 +76,8 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
     )
     log = _believed(home, ledger)
     state = fold(log.records)
-    runs = layout.current_release(Path(str(config["path"]))) or 0
+    reverse_interrupted(home)
+    runs = in_place.runs_now(home, Path(str(config["path"]))) or 0
     decision = decide(state, machine=str(config["machine"]), runs=runs, attempts=_attempts(journal))
     _say(home, decision.why)
     if decision.verdict is not Verdict.RUN:
@@ -91,6 +92,16 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
     _say(home, f"release {order.release}: {ending.outcome.value} {ending.cause}".rstrip())
     if not boot or ending.outcome is not Outcome.OK:
         _check_in(home, order, ending, ledger=ledger)
+
+
+def reverse_interrupted(home: Home) -> None:
+    """A checkout in place that was interrupted goes back to what runs, before services start from it."""
+    try:
+        order = order_from_json(durable.read_json(executor.saved_order(home)))
+    except BadOrder:
+        return
+    if order.layout is Layout.IN_PLACE and in_place.Checkout(order, home=home).reverse():
+        _say(home, f"the checkout of release {order.release} was interrupted: taken back")
 
 
 def _confirm_switch(home: Home, journal: Journal) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from wakeline.core.model import Order
+from wakeline.core.model import Layout, Order
 from wakeline.errors import RolloutFailed
 
 DEFAULT_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -54,7 +54,7 @@ class Environment:
 def build(order: Order, *, folder: Path) -> Environment:
     """The environment of an order's steps, `folder` being the release. Raises RolloutFailed for a bad `env_file`."""
     user = pwd.getpwuid(os.getuid())
-    cache = Path(order.path) / "cache" / ".tools"
+    cache = Path(order.path) / (".git/wakeline-cache" if order.layout is Layout.IN_PLACE else "cache/.tools")
     values = {
         "HOME": user.pw_dir,
         "USER": user.pw_name,

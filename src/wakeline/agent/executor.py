@@ -14,12 +14,13 @@ import dataclasses
 import time
 from pathlib import Path
 
-from wakeline.agent import durable, environment, health, once, privileges, services, steps, wire
+from wakeline.agent import durable, environment, health, once, privileges, repository, services, steps, wire
 from wakeline.agent.cache import Cache
 from wakeline.agent.home import Home
+from wakeline.agent.in_place import Checkout
 from wakeline.agent.journal import Journal
 from wakeline.agent.layout import CONFIRMED, Releases
-from wakeline.core.model import Layout, Order, Outcome
+from wakeline.core.model import SCRIPT, Layout, Order, Outcome
 from wakeline.errors import Interrupted, RolloutFailed, WakelineError
 
 
@@ -39,14 +40,12 @@ class Executor:
     def __init__(
         self, order: Order, *, home: Home, channel: wire.Channel, journal: Journal, without_sudo: bool
     ) -> None:
-        if order.layout is not Layout.RELEASES:
-            raise RolloutFailed("layout `in-place` is not something that this agent can do yet")
         self.order = order
         self._home = home
         self._channel = channel
         self._journal = journal
         self._way = privileges.present_way(without_sudo=without_sudo, app=order.app, environment=order.environment)
-        self.releases = Releases(order, home=home)
+        self.releases = Checkout(order, home=home) if order.layout is Layout.IN_PLACE else Releases(order, home=home)
 
     def carry_out(self, *, may_run_once: bool, start_services: bool = True) -> Ending:
         """Fetch, lay out, steps, once-steps, switch, restart, health, confirm or switch back.
@@ -58,9 +57,9 @@ class Executor:
         try:
             ending = self._carry_out(may_run_once=may_run_once, start_services=start_services)
         except Interrupted as error:
-            ending = Ending(Outcome.WITHHELD, error.message, self._was())
+            ending = Ending(Outcome.WITHHELD, self._abandoned(error.message), self._was())
         except (WakelineError, OSError, ValueError) as error:
-            ending = Ending(Outcome.FAILED, _words(error), self._was())
+            ending = Ending(Outcome.FAILED, self._abandoned(_words(error)), self._was())
         self._journal.note("ended", release=self.order.release, outcome=ending.outcome.value, cause=ending.cause)
         return dataclasses.replace(ending, seconds=time.monotonic() - began)
 
@@ -91,6 +90,15 @@ class Executor:
             return Ending(Outcome.OK, was=was or 0)
         return self._start_and_confirm(was=self._switched_from())
 
+    def _abandoned(self, problem: str) -> str:
+        """Leave what runs as it was. Returns the problem, with what went wrong on top of it."""
+        try:
+            if self.releases.current() != self.order.release:
+                self.releases.abandon()
+        except (WakelineError, OSError) as error:
+            return f"{problem}\nand what was begun could not be taken back: {_words(error)}"
+        return problem
+
     def _make_ready(self, *, may_run_once: bool) -> None:
         """Everything that can be done while the old release still runs."""
         self.releases.prepare()
@@ -106,7 +114,16 @@ class Executor:
         bench = self._bench()
         links = steps.run_all(bench)
         once.settle_all(bench, may_run=may_run_once and self.order.lead)
+        self._check_that_no_script_moved_it()
         self.releases.mark_ready(links=links)
+
+    def _check_that_no_script_moved_it(self) -> None:
+        now = repository.head(self.releases.folder)
+        if any(step.name == SCRIPT for step in self.order.steps) and now != self.order.commit:
+            raise RolloutFailed(
+                f"the script moved the checkout from {self.order.commit[:10]} to {now[:10] or 'nothing'}",
+                hint="the commit is checked out before the script runs: take `git pull` out of it",
+            )
 
     def _start_and_confirm(self, *, was: int) -> Ending:
         bench = self._bench()
@@ -131,7 +148,8 @@ class Executor:
         saved = self.releases.prune()
         for place in saved:
             self._channel.send("output", step="prune", text=f"changes made by hand were saved in {place}")
-        Cache(self.releases.path).prune(in_use=self.releases.links_in_use())
+        if not self.releases.is_in_place:
+            Cache(self.releases.path).prune(in_use=self.releases.links_in_use())
 
     def _go_back(self, bench: steps.Bench, *, was: int, problem: str) -> Ending:
         """Back to what ran, or to the last release that was good here; never below the barrier."""
@@ -145,7 +163,7 @@ class Executor:
         self._journal.write("switch-back", release=target, was=self.order.release, cause=problem[:2000])
         self.releases.go_back(target)
         self._channel.send("switched_back", to=target, cause=problem)
-        folder = self.releases.path / "releases" / str(target)
+        folder = self.releases.folder_of(target)
         back = dataclasses.replace(bench, folder=folder, environment=self._environment_of(target, folder))
         again = []
         for service in services.mine(self.order):

@@ -52,6 +52,10 @@ class Releases:
         folder = self.path / "releases" / str(release)
         return folder.is_dir() and (release == 0 or self.info(release).get("state") in (READY, CONFIRMED))
 
+    def folder_of(self, release: int) -> Path:
+        """The folder of any release."""
+        return self.path / "releases" / str(release)
+
     def known(self) -> list[int]:
         """The release folders, newest first, whatever their state."""
         return known_releases(self.path)

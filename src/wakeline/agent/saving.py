@@ -21,8 +21,7 @@ UNTRACKED = "untracked.tar"
 
 def save(work_tree: Path, *, into: Path, label: str, but: Sequence[str] = ()) -> Path | None:
     """Save local changes below `into`; None when there are none. `but` are paths that are ours: links and outputs."""
-    changed = [path for path in repository.changed_paths(work_tree) if not _is_ours(path, but)]
-    if not changed:
+    if not changes(work_tree, but=but):
         return None
     folder = _fresh(into, label)
     excluded = [f":(exclude,literal){path}" for path in but]
@@ -30,6 +29,11 @@ def save(work_tree: Path, *, into: Path, label: str, but: Sequence[str] = ()) ->
     durable.write_bytes(folder / PATCH, repository.git(diff, at=work_tree))
     durable.write_bytes(folder / UNTRACKED, _untracked(work_tree, but))
     return folder
+
+
+def changes(work_tree: Path, *, but: Sequence[str] = ()) -> list[str]:
+    """Tracked files that somebody changed and untracked ones, `but` what is ours."""
+    return [path for path in repository.changed_paths(work_tree) if not _is_ours(path, but)]
 
 
 def put_back(work_tree: Path, *, saved: Path) -> None:

@@ -72,6 +72,14 @@ def retry(machine: str, verbose: bool, as_json: bool) -> None:
     _run("deploy", what="retry", verbose=verbose, as_json=as_json)
 
 
+@cli.command()
+@click.argument("topic", default="")
+@click.option("--schema", is_flag=True, help="The JSON Schema of wakeline.toml, for editors.")
+def docs(topic: str, schema: bool) -> None:
+    """Every key of wakeline.toml with an example, or those of one TOPIC."""
+    _run("docs", topic=topic, schema=schema)
+
+
 @cli.group()
 def ledger() -> None:
     """The append-only memory of decisions and outcomes."""

@@ -35,6 +35,11 @@ def run(folder: Path) -> Result:
         f"once-step {c.step} of release {c.release} is in doubt: wakeline resolve {c.step}" for c in state.in_doubt
     ]
     warnings += [f"{name or 'the fleet'} is on hold: {why}" for name, why in state.holds.items()]
+    warnings += [
+        f"{row['machine']}: files were changed by hand; they are saved before they are replaced"
+        for row in rows
+        if row["edited"]
+    ]
     data = {"release": newest.number if newest else 0, "machines": rows, "holds": dict(state.holds)}
     return Result("status", data, lines=lines, warnings=warnings)
 
@@ -64,7 +69,13 @@ async def _ask(project: Project, machine: Machine) -> dict[str, Any]:
         if (each["app"], each["environment"]) == (fleet.app, fleet.environment)
     ]
     mine: dict[str, Any] = next((each for each in found if each["machine"] in (machine.name, "")), {})
-    return {"presence": "awake", "cause": "", "current": mine.get("current"), "busy": mine.get("busy", False)}
+    return {
+        "presence": "awake",
+        "cause": "",
+        "current": mine.get("current"),
+        "busy": mine.get("busy", False),
+        "edited": mine.get("edited", False),
+    }
 
 
 def _row(
@@ -92,6 +103,7 @@ def _row(
         "cause": seen["cause"],
         "held": state.holds.get(machine.name, ""),
         "busy": bool(seen.get("busy")),
+        "edited": bool(seen.get("edited")),
     }
 
 

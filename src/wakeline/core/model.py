@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 ORDER_VERSION = 1
+SCRIPT = "script"  # the name of the step that is a team's own deploy script
 
 
 class Presence(str, enum.Enum):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import shlex
 
 from wakeline.agent import privileges
-from wakeline.core.model import Machine, Service
+from wakeline.core.model import Layout, Machine, Service
 from wakeline.fleet import FleetFile
 
 HOME = "/var/lib/wakeline"
@@ -63,11 +63,15 @@ ensure() {
 
 def _folders(file: FleetFile, user: str) -> list[str]:
     owner = shlex.quote(user)
-    path = shlex.quote(file.deploy.path)
+    path, in_place = shlex.quote(file.deploy.path), file.deploy.layout is Layout.IN_PLACE
     return [
         f"id -u {owner} >/dev/null || {{ echo 'there is no user {user} here' >&2; exit 1; }}",
         f'install -d -m 0700 -o {owner} -g "$(id -gn {owner})" {HOME}',
-        f'install -d -m 0755 -o {owner} -g "$(id -gn {owner})" {path} {path}/shared {path}/releases',
+        *(
+            []
+            if in_place
+            else [f'install -d -m 0755 -o {owner} -g "$(id -gn {owner})" {path} {path}/shared {path}/releases']
+        ),
         *(f"command -v {tool} >/dev/null || {{ echo 'missing: {tool}' >&2; exit 1; }}" for tool in _TOOLS),
     ]
 
@@ -168,7 +172,7 @@ ConditionPathExists={HOME}/agent.pyz
 Type=oneshot
 ExecStart={_agent(file, "--boot")}
 TimeoutStartSec={int(file.deploy.boot_limit_s)}
-{_sandbox(file, name, user)}
+{_sandbox(user)}
 [Install]
 WantedBy=multi-user.target
 """
@@ -186,7 +190,7 @@ ConditionPathExists={HOME}/agent.pyz
 Type=oneshot
 ExecStart={_agent(file, "--confirm")}
 TimeoutStartSec=600
-{_sandbox(file, name, user)}
+{_sandbox(user)}
 [Install]
 WantedBy=multi-user.target
 """
@@ -205,7 +209,7 @@ ExecStart={_agent(file)}
 TimeoutStartSec=3600
 Restart=on-failure
 RestartSec=30
-{_sandbox(file, name, user)}"""
+{_sandbox(user)}"""
 
 
 def _timer() -> str:
@@ -227,28 +231,22 @@ WantedBy=timers.target
 
 
 def _drop_in(file: FleetFile, name: str) -> str:
-    return f"""\
-# Written by `wakeline setup`; `wakeline leave` removes it.
-[Unit]
-After={name}-boot.service
-
-[Service]
-WorkingDirectory=
-WorkingDirectory={file.deploy.path}/current
-"""
+    head = f"# Written by `wakeline setup`; `wakeline leave` removes it.\n[Unit]\nAfter={name}-boot.service\n"
+    if file.deploy.layout is Layout.IN_PLACE:
+        return head  # the unit starts in the checkout already
+    return f"{head}\n[Service]\nWorkingDirectory=\nWorkingDirectory={file.deploy.path}/current\n"
 
 
-def _sandbox(file: FleetFile, name: str, user: str) -> str:
-    """What our units may do: write the app's folder, homes and our own, use the network, open the helper's socket.
+def _sandbox(user: str) -> str:
+    """What our units may do: what the deploy user may on a push, and nothing that makes more of it.
 
-    Steps must find at boot what they find on a push, so homes and /tmp are writable here too.
+    Steps must find at boot what they find on a push, so what that user may write is writable here too.
     """
     return f"""\
 User={user}
 UMask=0022
 NoNewPrivileges=yes
-ProtectSystem=strict
-ReadWritePaths={file.deploy.path} {HOME} -/run/{name}.sock -/home
+ProtectSystem=full
 ProtectHome=no
 PrivateTmp=yes
 PrivateDevices=yes

@@ -11,6 +11,7 @@ import tomllib
 from pydantic import BaseModel, ValidationError
 
 from wakeline.core import model
+from wakeline.core.model import SCRIPT
 from wakeline.errors import Usage
 from wakeline.fleet.schema import File, MachineTable, ServiceTable, StageTable
 
@@ -107,7 +108,10 @@ class FleetFile:
         if not self.deploy.script:
             return self.steps
         role = machine.roles[0] if machine.roles else machine.name
-        return (*self.steps, model.Step("script", self.deploy.script.replace("{role}", role)))
+        command = self.deploy.script.replace("{role}", role).replace("{machine}", machine.name)
+        once = model.Step("script-once", command, once=True, verify=command)
+        own = (model.Step(SCRIPT, command), *((once,) if self.deploy.script_once else ()))
+        return (*own, *self.steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +127,7 @@ class Deploy:
     boot_limit_s: float
     lease_s: float
     script: str
+    script_once: bool
 
 
 def load(text: str, *, name: str = "wakeline.toml") -> FleetFile:
@@ -261,8 +266,12 @@ def _deploy(file: File) -> Iterator[Problem]:
     local = all(machine.address.startswith("local:") for stage in file.stage for machine in stage.machine)
     if not file.deploy.path.startswith("/") and not local:
         yield Problem("deploy.path", f'"{file.deploy.path}" must be absolute; only `local:` machines may say otherwise')
-    if file.deploy.script and file.step:
-        yield Problem("deploy.script", "a script is the only step; leave out [[step]] or `script`")
+    ordinary = [step.name for step in file.step if not step.once]
+    if file.deploy.script and ordinary:
+        names = ", ".join(ordinary)
+        yield Problem("deploy.script", f"a script stands for all ordinary steps; leave it out, or {names}")
+    if file.deploy.script_once and not file.deploy.script:
+        yield Problem("deploy.script_once", "says how `script` is called, and there is none")
 
 
 def _unknown_roles(path: str, wanted: tuple[str, ...], roles: set[str]) -> Iterator[Problem]:

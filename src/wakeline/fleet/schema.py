@@ -119,6 +119,7 @@ class DeployTable(Table):
     search_path: tuple[Text, ...] = Field((), alias="path_for_steps")
     boot_limit: Duration = 120.0
     script: str = ""
+    script_once: bool = False
     lease: Annotated[Duration, Field(ge=10.0)] = LENGTH_S
 
 

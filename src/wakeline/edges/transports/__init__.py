@@ -45,14 +45,14 @@ class Conversation:
         self._reader = reader
         self._writer = writer
         self._silence_s = silence_s
-        self._lost = (OSError, asyncio.IncompleteReadError, *lost)
+        self._lost: tuple[type[Exception], ...] = (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, *lost)
 
     async def send(self, message: Message) -> None:
         """Say something to the agent. Raises Lost when nobody listens any more."""
         try:
             self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
             await asyncio.wait_for(self._writer.drain(), self._silence_s)
-        except (asyncio.TimeoutError, *self._lost) as error:
+        except self._lost as error:
             raise Lost(f"the contact was lost: {error or 'no answer'}") from error
 
     async def events(self) -> AsyncIterator[Message]:
@@ -68,7 +68,7 @@ class Conversation:
         try:
             self._writer.write_eof()
             data = await asyncio.wait_for(self._all(), self._silence_s)
-        except (asyncio.TimeoutError, *self._lost) as error:
+        except self._lost as error:
             raise Lost(f"the contact was lost: {error or 'no answer'}") from error
         return data.decode("utf-8", "replace")
 

@@ -1,0 +1,229 @@
+"""`layout = "in-place"`: an existing checkout that stays where it is, and is moved from commit to commit.
+
+Laws that live here:
+
+- Law 9: local changes, tracked, untracked and binary, are saved before anything of them is replaced. Ignored files are
+  never touched, and untracked ones only where the new commit has a file of that name.
+- Law 7, in its weaker form: there is no link to switch. What is underway is written down before the checkout is
+  touched, and an interrupted one is finished by the next run or reversed by `reverse`.
+
+What the folder was when it was adopted is release 0, and can be gone back to.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from wakeline.agent import durable, repository, saving
+from wakeline.agent.home import Home
+from wakeline.agent.layout import CONFIRMED, LAID_OUT, READY, RELEASE_FILE, current_release, inside, release_info
+from wakeline.core.model import Order
+from wakeline.errors import RolloutFailed
+
+_LOCK_AGE_S = 600.0
+
+
+def state_file(home: Home) -> Path:
+    """Where a machine writes down which release its checkout runs."""
+    return home.folder / "in-place.json"
+
+
+class Checkout:
+    """One checkout, with the same words as `layout.Releases`."""
+
+    is_in_place = True
+
+    def __init__(self, order: Order, *, home: Home) -> None:
+        self._order = order
+        self._home = home
+        self.path = self.folder = Path(order.path)
+
+    # --- what is there ---
+
+    def current(self) -> int | None:
+        """The release that the checkout runs; None before the first."""
+        release = self._state().get("current")
+        return release if isinstance(release, int) else None
+
+    def info(self, release: int) -> dict[str, Any]:
+        """What is known of a release: its commit and how far it came."""
+        known = self._state().get("known", {}).get(str(release), {})
+        return known if isinstance(known, dict) else {}
+
+    def is_complete(self, release: int) -> bool:
+        """True for a release that the checkout may be moved to."""
+        info = self.info(release)
+        return info.get("state") in (READY, CONFIRMED) and repository.has_commit(self.path, str(info.get("commit")))
+
+    def folder_of(self, release: int) -> Path:
+        """Every release is in the same folder."""
+        del release
+        return self.path
+
+    # --- before the switch ---
+
+    def prepare(self) -> None:
+        """Everything that can be known to be wrong before the checkout is touched."""
+        if not (self.path / ".git").exists():
+            raise RolloutFailed(
+                f"{self.path} is not a git checkout", hint='layout = "in-place" adopts one; clone it there first'
+            )
+        missing = [name for name in self._order.shared if not (self.path / inside(name)).exists()]
+        if missing:
+            raise RolloutFailed(f"missing in {self.path}: {', '.join(missing)}", hint="put it there")
+        self._take_away_old_lock()
+
+    def fetch(self) -> None:
+        """Bring the commit into the checkout's own repository."""
+        order = self._order
+        pin = f"refs/wakeline/releases/{order.release}"
+        # with its history: this is somebody's checkout, and a shallow fetch would make it a shallow one
+        repository.fetch(self.path, url=order.git, commit=order.commit, branch=order.branch, pin=pin, shallow=False)
+
+    def check_space(self) -> None:
+        """The file system says so itself: a checkout replaces, it does not add."""
+
+    def is_ready(self) -> bool:
+        """True when the checkout is at this commit and its steps have passed."""
+        state = self.info(self._order.release).get("state")
+        return state in (READY, CONFIRMED) and repository.head(self.path) == self._order.commit
+
+    def lay_out(self) -> Path:
+        """Move the checkout to the order's commit, local changes saved. What is underway is on disk before."""
+        state = self._state()
+        if state.get("current") is None:
+            known = {"0": {"commit": repository.head(self.path), "state": CONFIRMED}}
+            state = {**state, "current": 0, "known": {**state.get("known", {}), **known}}
+        self._write({**state, "underway": self._order.release})
+        self._move_to(self._order.commit, label=f"before-{self._order.release}")
+        self._note(LAID_OUT)
+        return self.folder
+
+    def mark_ready(self, *, links: list[str]) -> None:
+        """Every step has passed."""
+        del links
+        self._note(READY)
+
+    # --- the switch ---
+
+    def switch(self, release: int) -> None:
+        """The checkout is there already: this release is what runs from now on."""
+        self._write({**self._state(), "current": release, "underway": None})
+
+    def confirm(self) -> None:
+        """The release runs and is healthy: it can be gone back to."""
+        self._note(CONFIRMED)
+
+    def abandon(self) -> None:
+        """Nothing was switched: the checkout goes back to what runs."""
+        self.reverse()
+
+    def reverse(self) -> bool:
+        """Take back a checkout that was interrupted. Returns whether there was one."""
+        state = self._state()
+        underway, current = state.get("underway"), state.get("current")
+        if underway is None or current is None:
+            return False
+        commit = str(self.info(current).get("commit"))
+        self._take_away_old_lock()
+        self._move_to(commit, label=f"reversed-{underway}")
+        self._write({**self._state(), "underway": None})
+        return True
+
+    def go_back(self, release: int) -> None:
+        """Move the checkout back to an earlier release's commit."""
+        self._move_to(str(self.info(release).get("commit")), label=f"back-from-{self._order.release}")
+        self.switch(release)
+
+    def last_good(self) -> int | None:
+        """The newest earlier release that was good here, or the adopted folder."""
+        known = self._state().get("known", {})
+        good = [int(number) for number, info in known.items() if info.get("state") == CONFIRMED]
+        earlier = [number for number in good if number < self._order.release]
+        return max(earlier, default=None)
+
+    # --- afterwards ---
+
+    def prune(self) -> list[str]:
+        """Forget old releases beyond `keep`."""
+        state = self._state()
+        known = state.get("known", {})
+        old = sorted(map(int, known), reverse=True)[max(2, self._order.keep) :]
+        for number in old:
+            if number not in (0, state.get("current")):
+                repository.git(["update-ref", "-d", f"refs/wakeline/releases/{number}"], at=self.path)
+                del known[str(number)]
+        self._write({**state, "known": known})
+        return []
+
+    def links_in_use(self) -> set[str]:
+        """A checkout links to no cache."""
+        return set()
+
+    # --- helpers ---
+
+    def _state(self) -> dict[str, Any]:
+        return durable.read_json(state_file(self._home))
+
+    def _write(self, state: dict[str, Any]) -> None:
+        durable.write_json(state_file(self._home), state)
+
+    def _note(self, how_far: str) -> None:
+        state, order = self._state(), self._order
+        known = {**state.get("known", {}), str(order.release): {"commit": order.commit, "state": how_far}}
+        self._write({**state, "known": known})
+
+    def _move_to(self, commit: str, *, label: str) -> None:
+        """Save what differs and would be lost, then check out. Done twice it does the same."""
+        repository.check_commit(commit)
+        in_the_way = _in_the_way(self.path, commit)
+        if in_the_way:
+            saving.save(self.path, into=self._home.folder / "saved", label=label)
+        repository.git(["checkout", "--quiet", "--force", "--detach", commit, "--"], at=self.path)
+
+    def _take_away_old_lock(self) -> None:
+        """A git that was killed leaves its lock; one that runs now is somebody's work."""
+        lock = self.path / ".git" / "index.lock"
+        try:
+            age_s = time.time() - lock.stat().st_mtime
+        except OSError:
+            return
+        if age_s < _LOCK_AGE_S:
+            raise RolloutFailed(f"{lock} is there: somebody uses git in this checkout now", hint="try again later")
+        lock.unlink()
+
+
+def runs_now(home: Home, path: Path) -> int | None:
+    """The release that runs here, whatever the layout; None before the first."""
+    state = durable.read_json(state_file(home))
+    current = state.get("current")
+    return current if isinstance(current, int) else current_release(path)
+
+
+def what_runs(home: Home, path: Path) -> dict[str, Any]:
+    """The release that runs here, what is known of it, and whether somebody changed its files by hand. Looks only."""
+    release = runs_now(home, path)
+    if release is None:
+        return {"current": None}
+    known = durable.read_json(state_file(home)).get("known")
+    if isinstance(known, dict):
+        return {"current": release, **known.get(str(release), {}), "edited": bool(saving.changes(path))}
+    info = release_info(path, release)
+    ours = [*info.get("ours", []), *info.get("repositories", []), RELEASE_FILE]
+    folder = path / "releases" / str(release)
+    return {"current": release, **info, "edited": bool(repository.head(folder) and saving.changes(folder, but=ours))}
+
+
+def _in_the_way(path: Path, commit: str) -> bool:
+    """Whether a tracked file differs, or an untracked one stands where the commit has a file."""
+    changed = repository.changed_paths(path)
+    if not changed:
+        return False
+    tracked = set(repository.git(["ls-files", "-z"], at=path).split(b"\0"))
+    wanted = set(
+        repository.git(["ls-tree", "-r", "--name-only", "-z", "--end-of-options", commit], at=path).split(b"\0")
+    )
+    return any(os.fsencode(name) in tracked or os.fsencode(name) in wanted for name in changed)
