@@ -73,6 +73,24 @@ def retry(machine: str, verbose: bool, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("commit", default="")
+@click.option("--exit-code", is_flag=True, help="Exit 8 when there is something to do.")
+@_JSON
+def plan(commit: str, exit_code: bool, as_json: bool) -> None:
+    """Show what deploy would do on each machine, and why; changes nothing."""
+    _run("plan", commit=commit, exit_code=exit_code, as_json=as_json)
+
+
+@cli.command()
+@click.argument("machine", default="")
+@click.option("-v", "--verbose", is_flag=True, help="Show what is as it should be, too.")
+@_JSON
+def doctor(machine: str, verbose: bool, as_json: bool) -> None:
+    """Look at every precondition of a rollout, each with its remedy; changes nothing."""
+    _run("doctor", machine=machine, verbose=verbose, as_json=as_json)
+
+
+@cli.command()
 @click.argument("topic", default="")
 @click.option("--schema", is_flag=True, help="The JSON Schema of wakeline.toml, for editors.")
 def docs(topic: str, schema: bool) -> None:

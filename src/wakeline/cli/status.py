@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from wakeline.cli.result import Result
 from wakeline.core.model import Machine
-from wakeline.core.presence import judge
 from wakeline.core.state import State
+from wakeline.driver.looking import Seen, look
 from wakeline.driver.project import Project, open_project
-from wakeline.driver.walking import KNOCK_S
-from wakeline.edges.agent_file import agent_file
-from wakeline.edges.transports import NotReached
 
 
 def run(folder: Path) -> Result:
@@ -44,48 +40,18 @@ def run(folder: Path) -> Result:
     return Result("status", data, lines=lines, warnings=warnings)
 
 
-async def _look(project: Project) -> tuple[State, dict[str, dict[str, Any]]]:
-    machines = project.file.fleet.machines
-    state, *seen = await asyncio.gather(project.writer.read(), *(_ask(project, machine) for machine in machines))
-    return state, {machine.name: found for machine, found in zip(machines, seen, strict=True)}
-
-
-async def _ask(project: Project, machine: Machine) -> dict[str, Any]:
-    """One machine's own word, or why there is none."""
-    try:
-        connection = await project.transport_of(machine).connect(machine, limit_s=KNOCK_S)
-    except NotReached as error:
-        return {"presence": judge(error.phase, machine.presence).value, "cause": error.message}
-    try:
-        agent = agent_file()
-        conversation = await connection.converse("status", agent=agent.data, digest=agent.digest, silence_s=20.0)
-        said = await conversation.text()
-    finally:
-        await connection.close()
-    fleet = project.file.fleet
-    found = [
-        each
-        for each in json.loads(said or "[]")
-        if (each["app"], each["environment"]) == (fleet.app, fleet.environment)
-    ]
-    mine: dict[str, Any] = next((each for each in found if each["machine"] in (machine.name, "")), {})
-    return {
-        "presence": "awake",
-        "cause": "",
-        "current": mine.get("current"),
-        "busy": mine.get("busy", False),
-        "edited": mine.get("edited", False),
-    }
+async def _look(project: Project) -> tuple[State, dict[str, Seen]]:
+    return await asyncio.gather(project.writer.read(), look(project))
 
 
 def _row(
     state: State,
     machine: Machine,
-    seen: Mapping[str, Any],
+    seen: Seen,
     check_ins: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The machine's own word where it answers; else the last word that the ledger has."""
-    known = seen.get("current")
+    known = seen.current
     if known is None:
         passed = [n for n, r in state.releases.items() if (res := r.results.get(machine.name)) and res.outcome.passed]
         last = check_ins.get(machine.name, {})
@@ -98,12 +64,12 @@ def _row(
         "release": known,
         "commit": release.commit if release else "",
         "approved": approved,
-        "presence": seen["presence"],
+        "presence": seen.answer.value,
         "kind": machine.presence.value,
-        "cause": seen["cause"],
+        "cause": seen.cause,
         "held": state.holds.get(machine.name, ""),
-        "busy": bool(seen.get("busy")),
-        "edited": bool(seen.get("edited")),
+        "busy": bool(seen.said.get("busy")),
+        "edited": bool(seen.said.get("edited")),
     }
 
 

@@ -160,28 +160,13 @@ class _Desk:
 
     def _admit(self, state: State) -> _Admitted:
         """Ask the core which release this becomes. Raises what stands in the way."""
-        wish, code = self._wish, self._project.code
-        if wish.what == "rollback":
-            answer = admission.rollback(state, to=wish.to)
-        else:
-            newest = state.newest
-            facts = admission.Ancestry(
-                older_than_newest=bool(newest and code.is_older(self._commit, newest.commit)),
-                refused_by=next((each for each in state.refused_commits if self._is_not_newer(each)), ""),
-            )
-            again = wish.what == "retry"
-            answer = admission.deploy(
-                state, commit=self._commit, pins={}, ancestry=facts, again=again, stage=wish.stage
-            )
+        answer = admit(self._project, state, self._wish, self._commit)
         if isinstance(answer, admission.Refused):
             raise _refusal(answer)
         if isinstance(answer, admission.CarryOn):
             release = state.releases[answer.release]
             return _Admitted(release.number, self._project.file_at(release.commit))
         return _Admitted(answer.number, self._project.file_at(answer.commit), answer)
-
-    def _is_not_newer(self, refused: str) -> bool:
-        return self._commit == refused or self._project.code.is_older(self._commit, refused)
 
     def _opening(self, state: State, admitted: _Admitted, said: Mapping[str, Mapping[str, object]]) -> list[Draft]:
         """Lease, release and what machines have said since, in one push: nothing between them needs a fence."""
@@ -240,6 +225,18 @@ class _Desk:
             receipted=receipts,
             results=earlier,
         )
+
+
+def admit(project: Project, state: State, wish: Wish, commit: str) -> admission.Admission:
+    """Gather what git knows of a wish's commit, and ask the core which release it becomes. Writes nothing."""
+    if wish.what == "rollback":
+        return admission.rollback(state, to=wish.to)
+    code, newest = project.code, state.newest
+    refused = (each for each in state.refused_commits if commit == each or code.is_older(commit, each))
+    facts = admission.Ancestry(
+        older_than_newest=bool(newest and code.is_older(commit, newest.commit)), refused_by=next(refused, "")
+    )
+    return admission.deploy(state, commit=commit, pins={}, ancestry=facts, again=wish.what == "retry", stage=wish.stage)
 
 
 def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:

@@ -29,7 +29,7 @@ def render(file: FleetFile, machine: Machine, *, agent_digest: str) -> str:
         f"/usr/local/lib/wakeline/{name}-helper": (0o755, _helper(units)),
         f"/etc/systemd/system/{name}-helper.socket": (0o644, _helper_socket(name, user)),
         f"/etc/systemd/system/{name}-helper@.service": (0o644, _helper_service(name)),
-        f"/etc/systemd/system/{name}-boot.service": (0o644, _boot(file, name, user, units)),
+        f"/etc/systemd/system/{name}-boot.service": (0o644, _boot(file, user, units)),
         f"/etc/systemd/system/{name}-confirm.service": (0o644, _confirm(file, name, user, units)),
         f"/etc/systemd/system/{name}-catchup.service": (0o644, _catch_up(file, name, user)),
         f"/etc/systemd/system/{name}-catchup.timer": (0o644, _timer()),
@@ -158,7 +158,7 @@ def _agent(file: FleetFile, *flags: str) -> str:
     return " ".join(["/usr/bin/python3", f"{HOME}/agent.pyz", "--home", HOME, "catch-up", which, *flags])
 
 
-def _boot(file: FleetFile, name: str, user: str, units: list[str]) -> str:
+def _boot(file: FleetFile, user: str, units: list[str]) -> str:
     """Before the services: lay out and switch, within a limit. Nothing requires it, so a failure keeps what runs."""
     return f"""\
 [Unit]

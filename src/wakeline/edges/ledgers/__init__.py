@@ -36,6 +36,9 @@ class Ledger(Protocol):
         `pins` maps names under the ledger to code commits that must stay fetchable; a store without code ignores them.
         """
 
+    def may_write(self) -> str:
+        """Whether this process may append, found out without writing: the reason why not, or nothing."""
+
     def check_in(self, machine: str, body: CheckIn) -> None:
         """Leave a machine's last word; the one before it is replaced."""
 

@@ -60,6 +60,27 @@ class GitLedger:
                     return self._contains(records)
         raise LedgerError(f"the ledger on {self._where} takes no record: {words}", hint="may you push there?")
 
+    def may_write(self) -> str:
+        """See Ledger.may_write. A dry run asks the server whether we may push, and pushes nothing."""
+        try:
+            with self._asking():
+                commit = self._remote_tip()
+                if commit and not self._has(commit):
+                    self._read(commit)
+                commit = commit or self._write_commit(b"{}", parent="")
+                push = [
+                    "push",
+                    "--dry-run",
+                    "--quiet",
+                    "--end-of-options",
+                    self._url,
+                    f"{commit}:{self._base}/may-write",
+                ]
+                git.ask(push, at=self._copy, timeout_s=_REMOTE_S)
+        except LedgerError as error:
+            return error.message
+        return ""
+
     def check_in(self, machine: str, body: CheckIn) -> None:
         """See Ledger.check_in. The ref is the machine's alone, so it is replaced, not compared."""
         with self._asking():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,6 +57,11 @@ class SqliteLedger:
             database.executemany("insert into records values (?, ?, ?, ?)", rows)
             database.execute("commit")
         return True
+
+    def may_write(self) -> str:
+        """See Ledger.may_write."""
+        place = self._path if self._path.exists() else self._path.parent
+        return "" if os.access(place, os.W_OK) else f"{place} may not be written"
 
     def check_in(self, machine: str, body: CheckIn) -> None:
         """See Ledger.check_in."""

@@ -107,6 +107,9 @@ class Connection(Protocol):
     async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
         """Start the agent on the machine, sent first where its digest is missing."""
 
+    async def look(self, *arguments: str) -> str | None:
+        """What the agent that is there says; None where there is none. Nothing is sent: looking changes nothing."""
+
     async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
         """Run one small command of ours: exit code and both outputs."""
 

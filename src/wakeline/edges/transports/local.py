@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -57,6 +58,15 @@ class LocalConnection:
         )
         self._children.append(child)
         return Conversation(child.stdout, child.stdin, silence_s=silence_s)
+
+    async def look(self, *arguments: str) -> str | None:
+        """See Connection.look."""
+        home = self._folder / "home"
+        if not (home / "agent.pyz").exists():
+            return None
+        argv = [sys.executable, str(home / "agent.pyz"), "--home", str(home), *arguments]
+        code, out, _ = await self.run(f"PYTHONDONTWRITEBYTECODE=1 exec {shlex.join(argv)}")
+        return out.decode("utf-8", "replace") if code == 0 else None
 
     async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
         """See Connection.run."""

@@ -206,6 +206,13 @@ class SshConnection:
             process = await self._connection.create_process(command, encoding=None)
         return Conversation(process.stdout, process.stdin, silence_s=silence_s, lost=(self._errors,))
 
+    async def look(self, *arguments: str) -> str | None:
+        """See Connection.look."""
+        file = shlex.quote(f"{self._home}/agent.pyz")
+        command = shlex.join(["python3", f"{self._home}/agent.pyz", "--home", self._home, *arguments])
+        code, out, _ = await self.run(f"test -e {file} || exit 99; PYTHONDONTWRITEBYTECODE=1 exec {command}")
+        return out.decode("utf-8", "replace") if code == 0 else None
+
     async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
         """See Connection.run."""
         async with self._no_longer_there():

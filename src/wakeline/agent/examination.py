@@ -1,0 +1,188 @@
+"""What `wakeline doctor` finds out on a machine. Looks only: it writes nothing and needs no agent there.
+
+The runner sends this file's own text to `python3 -`, so it stands alone: the standard library, and nothing of ours.
+Each finding is [what, state, found, wanted]; states are ok, warning, problem and cannot-tell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+Finding = tuple[str, str, str, str]
+OK, WARNING, PROBLEM, CANNOT_TELL = "ok", "warning", "problem", "cannot-tell"
+_SPACE_MB = 512
+_CLOCK_S = 60
+_LIMIT_S = 20
+
+
+def examine(asked: Mapping[str, Any]) -> Iterator[Finding]:
+    """Every precondition of an order on this machine, one after the other."""
+    yield _at_least("python", ".".join(map(str, sys.version_info[:3])), "3.9")
+    yield _git()
+    yield _clock(float(asked["now"]))
+    yield from _folders(asked)
+    yield from _shared(asked)
+    yield from _commands(asked)
+    yield from _repositories(asked)
+    yield from _units(asked)
+    yield from _database(asked)
+
+
+def _git() -> Finding:
+    said = _run(["git", "--version"])
+    words = said[1].split()
+    if said[0] or len(words) < 3:
+        return "git", PROBLEM, "not installed", "git 2.30 or newer: apt-get install git"
+    return _at_least("git", words[2], "2.30")
+
+
+def _at_least(what: str, found: str, wanted: str) -> Finding:
+    numbers = [tuple(int(part) for part in text.split(".")[:2] if part.isdigit()) for text in (found, wanted)]
+    return what, OK if numbers[0] >= numbers[1] else PROBLEM, found, f"{wanted} or newer"
+
+
+def _clock(now_s: float) -> Finding:
+    off_s = time.time() - now_s
+    fine = abs(off_s) <= _CLOCK_S
+    return "clock", OK if fine else WARNING, f"{off_s:+.0f} s from the runner's", f"at most {_CLOCK_S} s: timedatectl"
+
+
+def _folders(asked: Mapping[str, Any]) -> Iterator[Finding]:
+    user = pwd.getpwuid(os.getuid()).pw_name
+    for what, path in (("agent's folder", asked["home"]), ("deploy path", asked["path"])):
+        place = Path(path)
+        while not place.exists() and place != place.parent:
+            place = place.parent  # the first rollout makes what is missing below
+        writable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+        found = f"{path} is writable" if writable else f"{path} is not a folder that {user} may write"
+        yield what, OK if writable else PROBLEM, found, f"wakeline setup {asked['machine']}"
+        if writable:
+            free = shutil.disk_usage(place).free >> 20
+            yield f"space in {path}", OK if free >= _SPACE_MB else PROBLEM, f"{free} MB free", f"{_SPACE_MB} MB"
+    agent = Path(asked["home"], "agent.pyz").exists()
+    yield (
+        "agent",
+        OK if agent else PROBLEM,
+        "is there" if agent else "is not there",
+        f"wakeline setup {asked['machine']}",
+    )
+
+
+def _shared(asked: Mapping[str, Any]) -> Iterator[Finding]:
+    for path in asked["shared"]:
+        there = Path(path).exists()
+        yield f"shared {path}", OK if there else PROBLEM, "is there" if there else "is missing", "put it there"
+
+
+def _commands(asked: Mapping[str, Any]) -> Iterator[Finding]:
+    path = os.pathsep.join(str(Path(each).expanduser()) for each in asked["search_path"])
+    for step, names in asked["commands"].items():
+        for name in names:
+            found = shutil.which(name, path=path)
+            wanted = f"looked in {path}; add its folder to path_for_steps, or install it"
+            yield f"{step}: {name}", OK if found else PROBLEM, found or "not found", wanted
+
+
+def _repositories(asked: Mapping[str, Any]) -> Iterator[Finding]:
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
+    for what, url, ref in asked["repositories"]:
+        code, said = _run(["git", "ls-remote", "--exit-code", "--", url, ref], env=environment)
+        if code == 0:
+            yield what, OK, f"{ref} can be read", ""
+        else:
+            wanted = "the deploy user needs a key that may read it (a deploy key opens one repository only)"
+            yield what, PROBLEM, f"{ref} cannot be read: {_last(said)}", wanted
+
+
+def _units(asked: Mapping[str, Any]) -> Iterator[Finding]:
+    setup = f"wakeline setup {asked['machine']}"
+    for unit in asked["units"]:
+        _, said = _run(["systemctl", "show", "--no-pager", "--property=LoadState", "--value", unit])
+        state = said.strip() or "unknown"
+        yield f"unit {unit}", OK if state == "loaded" else PROBLEM, state, "a unit that systemd knows and may start"
+    for command in asked["as_root"]:
+        code, said = _run(["sudo", "-n", "-l", *command])
+        found = "allowed" if code == 0 else _last(said) or "not allowed"
+        yield f"sudo {' '.join(command)}", OK if code == 0 else PROBLEM, found, f"an exact sudoers line: {setup}"
+    for unit in asked["own_units"]:
+        code, said = _run(["systemctl", "is-enabled", unit])
+        yield f"unit {unit}", OK if code == 0 else PROBLEM, said.strip() or "not there", setup
+
+
+def _database(asked: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the database of `env_file` answers, and whether something stands in between."""
+    values = _env_file(asked["env_file"])
+    url = urlsplit(values.get("DATABASE_URL", ""))
+    host = url.hostname or values.get("DATABASE_HOST") or values.get("PGHOST") or values.get("DB_HOST") or ""
+    if not host or host.startswith("/"):
+        return
+    port = url.port or int(values.get("PGPORT") or values.get("DATABASE_PORT") or values.get("DB_PORT") or 5432)
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError as error:
+        yield "database", PROBLEM, f"{host} port {port}: {error}", "reachable as the deploy user"
+        return
+    yield "database", OK, f"{host} port {port} answers", ""
+    if url.scheme.startswith("postgres"):
+        yield _pooler(values["DATABASE_URL"], port)
+
+
+def _pooler(url: str, port: int) -> Finding:
+    wanted = "a direct connection: behind a pooler in transaction mode an advisory lock is no lock"
+    if not shutil.which("psql"):
+        return "pooler", CANNOT_TELL, "psql is not installed here", wanted
+    code, said = _run(["psql", "-XAtc", "select inet_server_port()"], env={**os.environ, **_libpq(url)})
+    if code or not said.strip().isdigit():
+        return "pooler", CANNOT_TELL, _last(said), wanted
+    if int(said) == port:
+        return "pooler", OK, "the server listens on the very port that is asked", wanted
+    return "pooler", WARNING, f"asked port {port}, and a server on port {said.strip()} answered", wanted
+
+
+def _libpq(url: str) -> dict[str, str]:
+    """The connection as libpq's variables: a password must not stand in an argv."""
+    parts = urlsplit(url)
+    known = {"PGHOST": parts.hostname, "PGPORT": str(parts.port or 5432), "PGUSER": parts.username}
+    known.update(PGPASSWORD=parts.password, PGDATABASE=parts.path.lstrip("/"), PGCONNECT_TIMEOUT="5")
+    return {key: value for key, value in known.items() if value}
+
+
+def _env_file(path: str) -> dict[str, str]:
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
+            lines = [line.strip().partition("=") for line in file]
+    except OSError:
+        return {}
+    return {name.replace("export ", "").strip(): value.strip().strip("'\"") for name, equals, value in lines if equals}
+
+
+def _run(argv: list[str], *, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    try:
+        done = subprocess.run(  # noqa: S603 - argv, never a shell; this file stands alone on the machine
+            argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 127, str(error)
+    return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+def _last(said: str) -> str:
+    lines = [line for line in said.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no answer"
+
+
+def main(asked: Mapping[str, Any]) -> None:
+    """Say it all, one JSON array a line."""
+    for finding in examine(asked):
+        sys.stdout.write(json.dumps(finding) + "\n")
