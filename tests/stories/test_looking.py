@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 
 import pytest
 
@@ -12,14 +11,11 @@ import pytest
 def everything(fleet) -> dict[str, str]:
     """Every file of the machines and every ref of the remote, by name and content."""
     found = {}
-    for folder, _, names in os.walk(fleet.root / "machines"):
-        for name in names:
-            place = os.path.join(folder, name)
-            if os.path.islink(place):
-                found[place] = os.readlink(place)
-            else:
-                with open(place, "rb") as file:
-                    found[place] = hashlib.sha256(file.read()).hexdigest()
+    for place in sorted((fleet.root / "machines").rglob("*")):
+        if place.is_symlink():
+            found[str(place)] = str(place.readlink())
+        elif place.is_file():
+            found[str(place)] = hashlib.sha256(place.read_bytes()).hexdigest()
     found["refs"] = fleet.git("for-each-ref", at=fleet.root / "remote.git")
     return found
 

@@ -196,6 +196,7 @@ class Executor:
     def _bench(self) -> steps.Bench:
         folder = self.releases.folder
         values = environment.build(self.order, folder=folder)
+        values = dataclasses.replace(values, values=values.plus(WAKELINE_VERIFY=str(self._home.verify_tool())))
         return steps.Bench(self.order, self._home, self._channel, self._journal, values, folder)
 
     def _environment_of(self, release: int, folder: Path) -> environment.Environment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -47,6 +48,15 @@ class Home:
         """Make the folders. A folder that is there keeps its mode."""
         for name in ("reports", "logs", "once"):
             durable.make_folder(self.folder / name, mode=0o700)
+
+    def verify_tool(self) -> Path:
+        """The file that asks a framework for its migrations, put beside the agent when it is not there."""
+        text = pkgutil.get_data("wakeline.agent", "verify_migrations.py") or b""
+        place = self.root / "tools" / f"verify-{hashlib.sha256(text).hexdigest()[:12]}.py"
+        if not place.exists():
+            durable.make_folder(place.parent, mode=0o700)
+            durable.write_bytes(place, text, mode=0o600)
+        return place
 
     def waiting_reports(self) -> list[tuple[Path, Mapping[str, Any]]]:
         """The check-ins that wait here, oldest first, with the file of each."""
