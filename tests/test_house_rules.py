@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "edges": {"core", "edges", "errors"},
     "agent": {"core", "edges", "agent", "errors"},
     "fleet": {"core", "fleet", "errors"},
+    "starting": {"edges", "starting", "errors"},
     "driver": {"core", "edges", "driver", "fleet", "errors", "agent"},
 }
 SHIPPED = (

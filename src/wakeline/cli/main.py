@@ -73,6 +73,13 @@ def retry(machine: str, verbose: bool, as_json: bool) -> None:
 
 
 @cli.command()
+@_JSON
+def init(as_json: bool) -> None:
+    """Look at this repository and write a wakeline.toml for it."""
+    _run("init", as_json=as_json)
+
+
+@cli.command()
 @click.argument("commit", default="")
 @click.option("--exit-code", is_flag=True, help="Exit 8 when there is something to do.")
 @_JSON
