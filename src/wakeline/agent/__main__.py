@@ -83,8 +83,11 @@ def _configure(root: Path) -> int:
     home.make()
     before = str(home.config.get("machine_id") or "")
     mine = str(config.get("machine_id") or machine_id())
-    if before and before != mine:
-        sys.stdout.write(json.dumps({"problem": f"it was set up as {before}, and is {mine}: a clone?"}) + "\n")
+    if before and before != mine and not config.get("replace"):
+        sys.stdout.write(
+            json.dumps({"problem": f"it was set up as {before[:12]}, and is {mine[:12]}: a clone? (setup --replace)"})
+            + "\n"
+        )
         return 2
     durable.write_json(home.folder / "config.json", {**config, "machine_id": mine})
     _become_the_agent(root)
@@ -118,14 +121,14 @@ def _run(root: Path) -> int:
         _become_the_agent(root)
         waited = {"on_wait": lambda text: channel.send("waiting", text=text)}
         with lock.hold(home.folder / "lock", wait_s=_LOCK_S, **waited):
-            return _carry_out(
-                _with_barrier(order, word.get("barrier")), home=home, channel=channel, fence=word.get("fence")
-            )
+            order = _with_barrier(order, word.get("barrier"))
+            facts = {"fence": word.get("fence"), "expected": word.get("machine_id")}
+            return _carry_out(order, home=home, channel=channel, **facts)
     except (Busy, OSError) as error:
         return _refuse(channel, f"{getattr(error, 'message', '') or error}", release=order.release)
 
 
-def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any) -> int:
+def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any, expected: Any) -> int:
     journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
     reports = home.waiting_reports()
     known = {
@@ -133,7 +136,7 @@ def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any) -
         "claims": keeper.claims(home.folder, journal.entries),
     }
     channel.send("hello", **_facts(home), **known, reports=[body for _, body in reports])
-    stale = _stale(home, fence)
+    stale = _another(home, expected) or _stale(home, fence)
     if stale:
         return _refuse(channel, stale, release=order.release)
     run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=False)
@@ -159,6 +162,13 @@ def _with_barrier(order: Order, barrier: Any) -> Order:
     return dataclasses.replace(order, barrier=max(order.barrier, barrier)) if isinstance(barrier, int) else order
 
 
+def _another(home: Home, expected: Any) -> str:
+    """Why this is not the machine that was meant, or nothing. A name is bound to a machine-id by `wakeline setup`."""
+    if not isinstance(expected, str) or not expected or expected == home.identity:
+        return ""
+    return f"this is machine {home.identity[:12]}, and setup knew it as {expected[:12]}: a clone, or built anew?"
+
+
 def _stale(home: Home, fence: Any) -> str:
     """Law 8: a rollout that has been overtaken may not start anything here. Returns why, or nothing."""
     if not isinstance(fence, int):
@@ -179,7 +189,7 @@ def _refuse(channel: wire.Channel, cause: str, *, release: int = 0) -> int:
 
 
 def _facts(home: Home) -> dict[str, Any]:
-    return {"machine_id": machine_id(), "boot_id": boot_id(), "app": home.app, "environment": home.environment}
+    return {"machine_id": home.identity, "boot_id": boot_id(), "app": home.app, "environment": home.environment}
 
 
 def _what_runs(home: Home, path: str) -> dict[str, Any]:

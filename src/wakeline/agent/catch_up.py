@@ -60,6 +60,9 @@ def all_of(root: Path, *, app: str, environment: str, boot: bool, confirm: bool,
 
 def one(home: Home, *, boot: bool, confirm: bool, wait_s: float) -> None:
     """One app. Raises LedgerError when there is no news to be had, Busy when somebody else is at work here."""
+    if home.is_clone:
+        text = f"this machine was copied from one that was set up as {home.config.get('machine')}"
+        raise RolloutFailed(text, hint="a name of its own in wakeline.toml, then: wakeline setup NAME")
     home.make()
     with lock.hold(home.folder / "lock", wait_s=wait_s):
         journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())

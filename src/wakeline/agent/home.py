@@ -36,6 +36,18 @@ class Home:
         return durable.read_json(self.folder / "config.json")
 
     @property
+    def identity(self) -> str:
+        """Which machine this is: systemd's machine-id, or for a machine that is a folder what setup called it."""
+        config = self.config
+        return str(config["machine_id"]) if config.get("local") else machine_id()
+
+    @property
+    def is_clone(self) -> bool:
+        """True when setup was told of another machine: this disk was copied, with the agent's folder on it."""
+        known = self.config.get("machine_id")
+        return bool(known) and known != self.identity
+
+    @property
     def reports(self) -> Path:
         """Check-ins that could not be written to the ledger and wait for the next contact."""
         return self.folder / "reports"

@@ -116,6 +116,9 @@ class Releases:
         repository.add_work_tree(self.mirror, folder=self.folder, commit=self._order.commit)
         for each in self._order.repositories:
             place = self.folder / each.path
+            if place.is_symlink() or place.is_file() or (place.is_dir() and any(place.iterdir())):
+                text = f"repository {each.path}: the release has something there already"
+                raise RolloutFailed(text, hint="another `path`, or take it out of the main repository")
             _clear(place)
             repository.add_work_tree(self._mirror_of(each.path), folder=place, commit=each.commit)
         for name in self._order.shared:

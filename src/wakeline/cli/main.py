@@ -123,6 +123,7 @@ def adopt(as_json: bool) -> None:
 @click.option("--print", "only_print", is_flag=True, help="Show the script for each machine, and do nothing.")
 @click.option("--unsigned", is_flag=True, help="Let the machines act on approvals that nobody signed.")
 @click.option("--signers", default="", help="Whose approvals they act on; without it, allowed_signers of the checkout.")
+@click.option("--replace", is_flag=True, help="The machine was built anew: bind its name to the new one.")
 @_JSON
 def setup(as_json: bool, **asked: Any) -> None:
     """Make machines ready: folders, sudoers lines, units, agent, allowed signers. Safe twice."""

@@ -22,6 +22,7 @@ def run(
     only_print: bool = False,
     unsigned: bool = False,
     signers: str = "",
+    replace: bool = False,
 ) -> Result:
     """Machines that do not answer are listed with the command for later; that is no failure."""
     project = open_project(folder)
@@ -35,7 +36,7 @@ def run(
             "setup", {"scripts": shown}, lines=[text for name in shown for text in (f"# {name}", shown[name])]
         )
     allowed = "" if unsigned else approving.signers_of(project, signers)
-    found = asyncio.run(preparing.prepare(project, chosen, root_user=root_user, signers=allowed))
+    found = asyncio.run(preparing.prepare(project, chosen, root_user=root_user, signers=allowed, replace=replace))
     lines = [f"{each.machine}: {what}" for each in found for what in each.done]
     lines.append(_who_may_approve(allowed))
     later = [

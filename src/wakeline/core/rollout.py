@@ -361,7 +361,7 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
             continue
         if rollout.stopping:
             rollout, more = _settle(rollout, Finished(name, Outcome.WITHHELD, f"stopped: {rollout.stopping}"))
-        elif knock.answer is not Answer.AWAKE:
+        elif knock.answer is not Answer.AWAKE or name not in rollout.reached_before:
             rollout, more = _settle(rollout, _unreached(rollout, stage, knock))
         elif sum(each in rollout.running for each in stage.machines) < rollout.at_once.get(stage.name, 10):
             rollout = dataclasses.replace(rollout, running=rollout.running | {name})
@@ -378,6 +378,8 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
 
 def _unreached(rollout: Rollout, stage: StagePlan, knock: Knocked) -> Finished:
     """Law 3: what may be asleep, and what has failed."""
+    if knock.answer is Answer.AWAKE:
+        return Finished(knock.machine, Outcome.FAILED, f"it was never set up: wakeline setup {knock.machine}")
     if knock.answer is Answer.REFUSED:
         return Finished(knock.machine, Outcome.FAILED, knock.cause)
     if knock.machine in stage.always:

@@ -55,7 +55,8 @@ async def deploy(project: Project, wish: Wish, *, tell: Tell) -> Result:
         names = ", ".join(stage.name for stage in project.file.fleet.stages)
         raise Usage(f"there is no stage {wish.stage!r}", hint=f"stages: {names}")
     commit = "" if wish.what == "rollback" else project.code.resolve(wish.commit, checkout=project.checkout)
-    desk = _Desk(project, wish, commit)
+    pins = project.pins(commit) if commit else {}
+    desk = _Desk(project, wish, commit, pins)
     holder, admitted = await desk.begin(tell)
     return await desk.walk(holder, admitted, tell=tell)
 
@@ -77,11 +78,12 @@ class _Admitted:
 class _Desk:
     """Holds what one deploy knows, from the request to the last word."""
 
-    def __init__(self, project: Project, wish: Wish, commit: str) -> None:
+    def __init__(self, project: Project, wish: Wish, commit: str, pins: Mapping[str, str]) -> None:
         self._project = project
         self._writer = project.writer
         self._wish = wish
         self._commit = commit
+        self._pins = pins
         self._request = secrets.token_hex(8)
         self._asked = False
         self._key: Path | None = None
@@ -160,7 +162,7 @@ class _Desk:
 
     def _admit(self, state: State) -> _Admitted:
         """Ask the core which release this becomes. Raises what stands in the way."""
-        answer = admit(self._project, state, self._wish, self._commit)
+        answer = admit(self._project, state, self._wish, self._commit, self._pins)
         if isinstance(answer, admission.Refused):
             raise _refusal(answer)
         if isinstance(answer, admission.CarryOn):
@@ -227,7 +229,7 @@ class _Desk:
         )
 
 
-def admit(project: Project, state: State, wish: Wish, commit: str) -> admission.Admission:
+def admit(project: Project, state: State, wish: Wish, commit: str, pins: Mapping[str, str]) -> admission.Admission:
     """Gather what git knows of a wish's commit, and ask the core which release it becomes. Writes nothing."""
     if wish.what == "rollback":
         return admission.rollback(state, to=wish.to)
@@ -236,7 +238,9 @@ def admit(project: Project, state: State, wish: Wish, commit: str) -> admission.
     facts = admission.Ancestry(
         older_than_newest=bool(newest and code.is_older(commit, newest.commit)), refused_by=next(refused, "")
     )
-    return admission.deploy(state, commit=commit, pins={}, ancestry=facts, again=wish.what == "retry", stage=wish.stage)
+    return admission.deploy(
+        state, commit=commit, pins=pins, ancestry=facts, again=wish.what == "retry", stage=wish.stage
+    )
 
 
 def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
@@ -244,7 +248,8 @@ def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
     heard = {
         name for release in state.releases.values() for name, each in release.results.items() if each.outcome.passed
     }
-    return frozenset(heard | set(state.machines)) & {machine.name for machine in fleet.machines}
+    reached = heard | set(state.machines)
+    return frozenset(m.name for m in fleet.machines if m.name in reached or m.renamed_from in reached)
 
 
 def _stages(fleet: Fleet) -> list[dict[str, object]]:

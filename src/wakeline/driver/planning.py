@@ -47,7 +47,8 @@ async def plan(project: Project, wish: Wish) -> Plan:
     """Ask the ledger and every machine, and say what deploy would do. Raises Usage for a commit that is none."""
     commit = project.code.resolve(wish.commit, checkout=project.checkout)
     state, seen = await asyncio.gather(project.writer.read(), look(project))
-    answer = admit(project, state, wish, commit)
+    pins = project.pins(commit)
+    answer = admit(project, state, wish, commit, pins)
     notes = _notes(state)
     if isinstance(answer, admission.Refused):
         return Plan(commit, refused=answer, notes=notes)
@@ -55,7 +56,7 @@ async def plan(project: Project, wish: Wish) -> Plan:
     number = answer.release if isinstance(answer, admission.CarryOn) else answer.number
     file = project.file_at(commit)
     orders = file.orders(
-        fleet=project.file.fleet, release=number, commit=commit, pins={}, rollback=False, barrier=state.barrier
+        fleet=project.file.fleet, release=number, commit=commit, pins=pins, rollback=False, barrier=state.barrier
     )
     return Plan(commit, number, carries_on, None, tuple(_acts(project, orders, seen, number)), notes)
 

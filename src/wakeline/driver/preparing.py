@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wakeline.core import binding
 from wakeline.core.model import Machine
 from wakeline.core.records import Draft
 from wakeline.core.state import State
@@ -32,14 +33,16 @@ class Prepared:
     reached: bool = True
 
 
-async def prepare(project: Project, machines: tuple[Machine, ...], *, root_user: str, signers: str) -> list[Prepared]:
+async def prepare(
+    project: Project, machines: tuple[Machine, ...], *, root_user: str, signers: str, replace: bool = False
+) -> list[Prepared]:
     """Make every machine that answers ready; the others are named, with why.
 
-    `signers` is the text of an allowed signers file: whose approvals the machines act on. Empty: anybody's.
+    `signers` is the text of an allowed signers file: whose approvals the machines act on. Empty: anybody's. With
+    `replace` a name may be bound to another machine than before.
     """
-    found = await asyncio.gather(
-        *(_one(project, machine, root_user=root_user, signers=signers) for machine in machines)
-    )
+    work = _Work(project, await project.writer.read(), root_user, signers, replace)
+    found = await asyncio.gather(*(work.prepare(machine) for machine in machines))
     ids = {each.machine: machine_id for each, machine_id in found if machine_id}
     unsigned = {} if signers else {"unsigned": True}
 
@@ -75,26 +78,58 @@ def config_of(project: Project, machine: Machine, *, signers: str) -> dict[str, 
     }
     if local:
         config["machine_id"] = hashlib.sha256(machine.address.encode()).hexdigest()[:32]
+        config["local"] = True
     return config
 
 
-async def _one(project: Project, machine: Machine, *, root_user: str, signers: str) -> tuple[Prepared, str]:
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """One call of setup: what is asked of every machine alike."""
+
+    project: Project
+    state: State
+    root_user: str
+    signers: str
+    replace: bool
+
+    async def prepare(self, machine: Machine) -> tuple[Prepared, str]:
+        """One machine, and the id that its name is bound to from now on."""
+        return await _one(self, machine)
+
+    def refused(self, machine: Machine, machine_id: str) -> str:
+        names = [each.name for each in self.project.file.fleet.machines]
+        return binding.refused(
+            self.state,
+            name=machine.name,
+            machine_id=machine_id,
+            names=names,
+            renamed_from=machine.renamed_from,
+            replace=self.replace,
+        )
+
+
+async def _one(work: _Work, machine: Machine) -> tuple[Prepared, str]:
+    project = work.project
     local = machine.address.startswith("local:")
     if local:
         Path(machine.address[len("local:") :]).mkdir(parents=True, exist_ok=True)
     done: list[str] = []
     try:
         if not local:
-            done += await _as_root(project, machine, root_user=root_user)
+            done += await _as_root(project, machine, root_user=work.root_user)
         connection = await project.transport_of(machine).connect(machine, limit_s=CONNECT_S)
         try:
-            machine_id = await _configure(connection, config_of(project, machine, signers=signers))
+            config = config_of(project, machine, signers=work.signers)
+            machine_id = await _configure(connection, {**config, "replace": work.replace})
         finally:
             await connection.close()
     except NotReached as error:
         return Prepared(machine.name, tuple(done), f"{error.message}", reached=False), ""
     except (Lost, RolloutFailed) as error:
         return Prepared(machine.name, tuple(done), error.message), ""
+    refused = work.refused(machine, machine_id)
+    if refused:
+        return Prepared(machine.name, tuple(done), refused), ""
     return Prepared(machine.name, (*done, "knows its fleet, its ledger and its name")), machine_id
 
 

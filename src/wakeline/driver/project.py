@@ -9,14 +9,14 @@ import os
 import socket
 from pathlib import Path
 
-from wakeline.core.model import Machine
+from wakeline.core.model import Machine, Repository
 from wakeline.driver.writer import Writer
 from wakeline.edges import git
 from wakeline.edges.code import Code
 from wakeline.edges.ledgers import open_ledger
 from wakeline.edges.ledgers.git import copy_of
 from wakeline.edges.transports import Transport
-from wakeline.errors import Usage
+from wakeline.errors import RolloutFailed, Usage
 from wakeline.fleet import FleetFile, load
 
 FILE = "wakeline.toml"
@@ -38,6 +38,13 @@ class Project:
         if text is None:
             raise Usage(f"commit {commit[:10]} has no {FILE}", hint="wakeline init writes one; commit and push it")
         return load(text, name=f"{commit[:10]}:{FILE}")
+
+    def pins(self, commit: str) -> dict[str, str]:
+        """Where the branches of the further repositories are now, by the path that each is laid in at.
+
+        Raises Usage for one without such a branch, RolloutFailed for one that cannot be asked.
+        """
+        return {each.path: _tip(each, at=self.code.copy) for each in self.file_at(commit).repositories}
 
     def transport_of(self, machine: Machine) -> Transport:
         """How a machine is reached: by its address."""
@@ -69,6 +76,17 @@ def open_project(folder: Path) -> Project:
     where = url if file.ledger == file.git else file.ledger
     ledger = open_ledger(where, app=file.fleet.app, environment=file.fleet.environment, workdir=workdir)
     return Project(checkout, code, tip, file, Writer(ledger, by=who(), seen=_memory_of(where, file, workdir)))
+
+
+def _tip(repository: Repository, *, at: Path) -> str:
+    source = f"refs/heads/{repository.branch}"
+    try:
+        found = git.remote_refs(repository.git, source, at=at).get(source)
+    except git.GitFailed as error:
+        raise RolloutFailed(f"repository {repository.path}: {error.message}", hint="wakeline doctor") from error
+    if found is None:
+        raise Usage(f"repository {repository.path}: {repository.git} has no branch {repository.branch}")
+    return found
 
 
 def _memory_of(ledger: str, file: FleetFile, workdir: Path) -> Path:

@@ -179,7 +179,8 @@ class Walk:
                 "run", agent=agent.data, digest=agent.digest, silence_s=silence_s
             )
             self._conversations[name] = conversation
-            facts = {"fence": self._holder.fence, "barrier": self._holder.writer.state.barrier}
+            state = self._holder.writer.state
+            facts = {"fence": self._holder.fence, "barrier": state.barrier, "machine_id": state.machines.get(name, "")}
             await conversation.send({"do": "run", "order": order.to_json(), **facts})
             accepted = True
             async for event in conversation.events():
