@@ -139,7 +139,7 @@ def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any, e
     stale = _another(home, expected) or _stale(home, fence)
     if stale:
         return _refuse(channel, stale, release=order.release)
-    run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=False)
+    run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=False, fence=int(fence))
     ending = run.carry_out(may_run_once=True)
     facts = {"outcome": ending.outcome.value, "release": order.release, "commit": order.commit, "cause": ending.cause}
     report(home, order, facts)

@@ -20,6 +20,7 @@ from wakeline.agent.home import Home
 from wakeline.agent.in_place import Checkout
 from wakeline.agent.journal import Journal
 from wakeline.agent.layout import CONFIRMED, Releases
+from wakeline.agent.overtaken import Watch
 from wakeline.core.model import SCRIPT, Layout, Order, Outcome
 from wakeline.errors import Interrupted, RolloutFailed, WakelineError
 
@@ -38,12 +39,13 @@ class Executor:
     """Carries one order out. The caller holds the machine's lock."""
 
     def __init__(
-        self, order: Order, *, home: Home, channel: wire.Channel, journal: Journal, without_sudo: bool
+        self, order: Order, *, home: Home, channel: wire.Channel, journal: Journal, without_sudo: bool, fence: int = 0
     ) -> None:
         self.order = order
         self._home = home
         self._channel = channel
         self._journal = journal
+        self._watch = Watch(home, order.machine, fence)
         self._way = privileges.present_way(without_sudo=without_sudo, app=order.app, environment=order.environment)
         self.releases = Checkout(order, home=home) if order.layout is Layout.IN_PLACE else Releases(order, home=home)
 
@@ -83,6 +85,7 @@ class Executor:
             self._make_ready(may_run_once=may_run_once)
             if self._channel.stopping:
                 raise Interrupted(f"stopped before the switch: {self._channel.stopping}")
+            self._watch.check()
             self._journal.write("switch", release=order.release, was=was or 0)
             self.releases.switch(order.release)
             self._channel.send("switched", was=was or 0, now=order.release)
@@ -101,6 +104,7 @@ class Executor:
 
     def _make_ready(self, *, may_run_once: bool) -> None:
         """Everything that can be done while the old release still runs."""
+        self._watch.begin()
         self.releases.prepare()
         self.releases.fetch()
         self._channel.send("fetched", commit=self.order.commit)
@@ -112,8 +116,9 @@ class Executor:
         self.releases.lay_out()
         self._channel.send("laid_out", release=self.order.release)
         bench = self._bench()
+        self._watch.check()
         links = steps.run_all(bench)
-        once.settle_all(bench, may_run=may_run_once and self.order.lead)
+        once.settle_all(bench, may_run=may_run_once and self.order.lead, check=self._watch.check)
         self._check_that_no_script_moved_it()
         self.releases.mark_ready(links=links)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 from wakeline.agent import keeper, steps
@@ -25,12 +26,15 @@ BEHIND_S = 30.0
 _LOOK_S = 1.0
 
 
-def settle_all(bench: steps.Bench, *, may_run: bool) -> None:
-    """Bring every once-step of the order to `has`, or raise. `may_run` is true on the lead, with a runner there."""
+def settle_all(bench: steps.Bench, *, may_run: bool, check: Callable[[], None]) -> None:
+    """Bring every once-step of the order to `has`, or raise. `may_run` is true on the lead, with a runner there.
+
+    `check` raises Interrupted when the order no longer counts; it is asked before a claimed command.
+    """
     for step in bench.order.steps:
         if step.once:
             if may_run:
-                _lead(bench, step)
+                _lead(bench, step, check)
             else:
                 _follow(bench, step)
 
@@ -61,7 +65,7 @@ def _follow(bench: steps.Bench, step: Step) -> None:
         time.sleep(_LOOK_S)
 
 
-def _lead(bench: steps.Bench, step: Step) -> None:
+def _lead(bench: steps.Bench, step: Step, check: Callable[[], None]) -> None:
     running = keeper.still_running(bench.home.folder, bench.journal)
     if running:
         raise RolloutFailed(f"{step.name}: a once-step that was started before still runs here (claim {running})")
@@ -78,6 +82,12 @@ def _lead(bench: steps.Bench, step: Step) -> None:
     if verify(bench, step, may_stop=False)[0] == HAS:  # read again after the claim: somebody was faster
         bench.channel.send("once_finished", step=step.name, claim=claim, ok=True, exit=0, answer=HAS, ran=False)
         return
+    try:
+        check()
+    except Interrupted as error:
+        facts = {"step": step.name, "claim": claim, "ok": False, "exit": -1, "answer": LACKS}
+        bench.channel.send("once_finished", **facts, cause=f"not started: {error.message}")
+        raise
     bench.journal.write("once-started", claim=claim, step=step.name, release=bench.order.release)
     bench.channel.send("once_started", step=step.name, claim=claim)
     problem = _back_up(bench, step, claim)

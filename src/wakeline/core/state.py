@@ -87,7 +87,7 @@ class Release:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """The right to start one once-step once. `ended` is "", "ok", "failed", "done" or "not-run"."""
+    """The right to start one once-step once. `ended` is "", "ok", "failed", "done", "not-run" or "ended"."""
 
     id: str
     release: int

@@ -20,6 +20,7 @@ from wakeline.driver.approving import Approver
 from wakeline.driver.leasing import Holder, until_takeable
 from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
+from wakeline.driver.settling import settle
 from wakeline.driver.walking import Party, Walk
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.clock import boottime_s
@@ -101,6 +102,7 @@ class _Desk:
                 await self._ask()
                 state = await until_takeable(self._writer, tell=tell, wait=self._wish.wait)
                 self._not_superseded(state)
+            state = await settle(project, state, tell=tell)
             began_s = boottime_s()
             made: list[_Admitted] = []
             state = await self._writer.write(functools.partial(self._take, believed=state.lease, said=said, made=made))

@@ -1,0 +1,68 @@
+"""Whether a pushed order still counts. The ledger says so before steps, a claimed command and the switch.
+
+Laws that live here:
+
+- Law 8: a rollout whose lease was taken over starts nothing more. What remains is the window of one read.
+- A hold on the machine or on the fleet stops a rollout that is under way, before its switch.
+
+No ledger is no news (law 11): the order came from a runner that holds the lease, and is carried on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+from wakeline.agent.home import Home
+from wakeline.core.records import BadLog
+from wakeline.core.state import State, fold
+from wakeline.edges.ledgers import open_ledger
+from wakeline.errors import Interrupted, LedgerError
+
+
+def why(state: State, *, machine: str, fence: int) -> str:
+    """Why an order of rollout `fence` must not go on, or nothing."""
+    if state.lease.number > fence:
+        return f"rollout {state.lease.number} has taken over from rollout {fence}"
+    for name in ("", machine):
+        if name in state.holds:
+            return f"{name or 'the fleet'} is on hold: {state.holds[name]}"
+    return ""
+
+
+@dataclasses.dataclass
+class Watch:
+    """One rollout's right to go on, on one machine. `fence` 0 is a catch-up, which has just read the ledger itself."""
+
+    home: Home
+    machine: str
+    fence: int = 0
+    _look: threading.Thread | None = None
+    _answer: str = ""
+
+    def begin(self) -> None:
+        """Start to read beside other work; `check` waits for it."""
+        if self.fence and self._look is None:
+            self._look = threading.Thread(target=self._read, daemon=True)
+            self._look.start()
+
+    def check(self) -> None:
+        """Raises Interrupted when the order no longer counts."""
+        self.begin()
+        if self._look is not None:
+            self._look.join()
+            self._look = None
+        if self._answer:
+            raise Interrupted(f"stopped before the switch: {self._answer}")
+
+    def _read(self) -> None:
+        url = self.home.config.get("ledger")
+        if not isinstance(url, str):
+            return
+        try:
+            ledger = open_ledger(
+                url, app=self.home.app, environment=self.home.environment, workdir=self.home.folder / "ledger"
+            )
+            self._answer = why(fold(ledger.read().records), machine=self.machine, fence=self.fence)
+        except (LedgerError, BadLog, OSError):
+            self._answer = ""

@@ -1,0 +1,91 @@
+"""Ctrl-C, holds and dead runners in every phase: on record, nothing half-done, and the next deploy carries on."""
+
+from __future__ import annotations
+
+import signal
+
+from stories.conftest import interrupt, until
+
+WAITS = "touch {root}/began\nwhile ! test -e {root}/gate; do sleep 0.02; done\n"
+
+
+def waits(fleet) -> str:
+    return WAITS.format(root=fleet.root)
+
+
+def began(fleet) -> None:
+    until((fleet.root / "began").exists)
+
+
+def lease_is_free(fleet) -> bool:
+    kinds = [r["kind"] for r in fleet.log() if r["kind"] in ("lease-taken", "lease-freed")]
+    return kinds[-1] == "lease-freed"
+
+
+def test_ctrl_c_in_a_step_stops_before_the_switch_and_the_next_deploy_carries_on(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.write("pages.sh", waits(fleet))
+    fleet.commit("two")
+    running = fleet.begin("deploy")
+    began(fleet)
+    said = interrupt(running)
+    assert said.code == 130, said
+    assert lease_is_free(fleet)
+    assert fleet.serves("uat") == "one"
+    (fleet.root / "gate").touch()
+    said = fleet.wakeline("deploy")
+    assert said.code == 0, said.err
+    assert (fleet.serves("uat"), fleet.migrate_starts) == ("two", 1)
+
+
+def test_ctrl_c_while_a_once_step_runs_leaves_it_running_and_says_so(fleet):
+    fleet.write("migrate.sh", 'echo started >>"$1.starts"\n' + waits(fleet) + 'cat schema >>"$1"\n')
+    fleet.commit("one")
+    running = fleet.begin("deploy")
+    began(fleet)
+    said = interrupt(running)
+    assert said.code in (4, 130), said
+    assert fleet.database == []
+    (fleet.root / "gate").touch()
+    until(lambda: fleet.database == ["0001"])
+    said = fleet.wakeline("deploy")
+    assert said.code == 0, said.err
+    assert (fleet.migrate_starts, fleet.serves("uat")) == (1, "one")
+
+
+def test_a_runner_killed_in_a_once_step_is_settled_by_the_leads_own_journal(fleet):
+    fleet.write("migrate.sh", 'echo started >>"$1.starts"\n' + waits(fleet) + 'cat schema >>"$1"\n')
+    text = (fleet.app / "wakeline.toml").read_text()
+    fleet.write("wakeline.toml", text.replace("[deploy]\n", '[deploy]\nlease = "10s"\n'))
+    fleet.commit("one")
+    running = fleet.begin("deploy")
+    began(fleet)
+    running.send_signal(signal.SIGKILL)
+    running.communicate(timeout=30)
+    busy = fleet.wakeline("deploy")
+    assert busy.code in (3, 4), busy.err  # it still runs: nobody may guess
+    (fleet.root / "gate").touch()
+    until(lambda: fleet.database == ["0001"])
+    said = fleet.wakeline("deploy")
+    assert said.code == 0, said.err
+    assert "its journal says of claim" in said.err
+    assert (fleet.migrate_starts, fleet.serves("uat")) == (1, "one")
+
+
+def test_a_hold_stops_a_rollout_under_way_before_its_switch(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.write("pages.sh", waits(fleet))
+    fleet.commit("two")
+    running = fleet.begin("deploy")
+    began(fleet)
+    assert fleet.wakeline("hold", "uat", "--why", "a demo is on").code == 0
+    (fleet.root / "gate").touch()
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 1, err
+    assert "a demo is on" in out
+    assert fleet.serves("uat") == "one"
+    assert fleet.wakeline("unhold", "uat").code == 0
+    assert fleet.wakeline("deploy").code == 0
+    assert fleet.serves("uat") == "two"
