@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,3 +91,16 @@ def test_only_the_renderer_prints():
 def test_every_verb_is_in_the_readme():
     readme = (SOURCE.parent.parent / "README.md").read_text()
     assert [name for name in cli.commands if name not in readme] == []
+
+
+ROOT = SOURCE.parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page):
+    text = page.read_text()
+    links = re.findall(r"\]\(((?!http)[^)#]+)\)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    tests = re.findall(r"`(tests/[\w/.]+)`", text)
+    assert [name for name in tests if not (ROOT / name).exists()] == []
