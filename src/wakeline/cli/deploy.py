@@ -66,6 +66,8 @@ def _judged(done: deploying.Result) -> tuple[ExitCode, str, str]:
         return code, error, hint
     if done.ended == "interrupted":
         return ExitCode.INTERRUPTED, "interrupted; it is on record", "wakeline deploy carries on"
+    if done.ended == "passed" and done.overdue:
+        return ExitCode.FAILED, "\n".join(done.overdue), "switch it on; it catches up by itself"
     if done.ended == "passed":
         return ExitCode.DONE, "", ""
     bad = (Outcome.FAILED, Outcome.UNKNOWN)

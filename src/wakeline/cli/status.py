@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from wakeline.cli.result import Result
+from wakeline.core.behind import overdue
 from wakeline.core.model import Machine
 from wakeline.core.state import State
 from wakeline.driver.looking import Seen, look
@@ -36,6 +38,8 @@ def run(folder: Path) -> Result:
         for row in rows
         if row["edited"]
     ]
+    machines = project.file.fleet.machines
+    warnings += [late for each in machines if (late := overdue(state, each, now_s=time.time()))]
     data = {"release": newest.number if newest else 0, "machines": rows, "holds": dict(state.holds)}
     return Result("status", data, lines=lines, warnings=warnings)
 

@@ -8,10 +8,12 @@ import dataclasses
 import functools
 import secrets
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wakeline.core import admission, check_in, rollout
+from wakeline.core.behind import overdue
 from wakeline.core.model import Fleet, Order, Presence
 from wakeline.core.records import Draft
 from wakeline.core.state import Claim, Lease, Release, State
@@ -48,6 +50,7 @@ class Result:
     ended: str
     in_doubt: tuple[Claim, ...]
     warnings: tuple[str, ...] = ()
+    overdue: tuple[str, ...] = ()
 
 
 async def deploy(project: Project, wish: Wish, *, tell: Tell) -> Result:
@@ -144,7 +147,9 @@ class _Desk:
     def _result(self, number: int, ended: str) -> Result:
         state = self._writer.state
         warnings = tuple(getattr(self._writer.ledger, "warnings", ()))
-        return Result(state.releases[number], self._project.file.fleet, ended, state.in_doubt, warnings)
+        fleet = self._project.file.fleet
+        late = tuple(why for machine in fleet.machines if (why := overdue(state, machine, now_s=time.time())))
+        return Result(state.releases[number], fleet, ended, state.in_doubt, warnings, late)
 
     def _check_ins(self) -> Mapping[str, Mapping[str, object]]:
         return self._writer.ledger.check_ins()
