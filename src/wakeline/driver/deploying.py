@@ -29,6 +29,9 @@ from wakeline.edges.clock import boottime_s
 from wakeline.errors import Busy, InDoubt, Usage, WakelineError
 from wakeline.fleet import FleetFile
 
+_TURN_S = 10.0
+_LOOK_S = 1.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
@@ -105,6 +108,10 @@ class _Desk:
                 await self._ask()
                 state = await until_takeable(self._writer, tell=tell, wait=self._wish.wait)
                 self._not_superseded(state)
+                free = state.lease.free
+                state = await self._after_those_ahead(state)
+                if free and not state.lease.free:
+                    continue  # the one ahead has it now
             state = await settle(project, state, tell=tell)
             began_s = boottime_s()
             made: list[_Admitted] = []
@@ -161,6 +168,18 @@ class _Desk:
         body = {"request": self._request, "what": self._wish.what, "commit": self._commit}
         await self._writer.write(lambda _: [Draft("requested", body)])
         self._asked = True
+
+    async def _after_those_ahead(self, state: State) -> State:
+        """Law 8: let the first in line take the lease. One that died in the queue costs a few seconds, and no more."""
+        ends = boottime_s() + _TURN_S
+        while self._asked and state.lease.free and boottime_s() < ends:
+            first = admission.first_in_line(state.requests)
+            if first is None or first.id == self._request:
+                break
+            await asyncio.sleep(_LOOK_S)
+            state = await self._writer.read()
+            self._not_superseded(state)
+        return state
 
     def _not_superseded(self, state: State) -> None:
         if self._asked and self._request not in state.requests:
