@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class Machine:
             "LinkLocalAddressing=no\nIPv6AcceptRA=no\n",
         )
         self.write("/etc/hostname", f"{name}\n")
+        self.write("/etc/machine-id", f"{uuid.uuid4().hex}\n")
         self.write("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {name} {self._unit}\n")
         self.write("/etc/resolv.conf", "")
         self.write("/home/ubuntu/.ssh/authorized_keys", key, owner=1000)

@@ -146,3 +146,16 @@ def test_our_units_are_exposed_to_little_and_none_may_sudo(fleet):
         score = float(report.rpartition("exposure level for")[2].split(":")[1].split()[0])
         assert score <= 2.0, report
         assert "sudo" not in fleet.uat.read(f"/etc/systemd/system/{unit}")
+
+
+def test_two_machines_with_one_machine_id_are_not_both_set_up(fleet):
+    same = fleet.scheduler.read("/etc/machine-id")
+    fleet.uat.power_off()
+    fleet.uat.write("/etc/machine-id", same)
+    fleet.uat.boot()
+    said = fleet.wakeline("setup")
+    assert said.code == 1
+    assert "uat: it was set up as" in said.err
+    said = fleet.wakeline("deploy")
+    assert said.code == 1
+    assert "a clone, or built anew?" in said.err

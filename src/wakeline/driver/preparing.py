@@ -43,6 +43,7 @@ async def prepare(
     """
     work = _Work(project, await project.writer.read(), root_user, signers, replace)
     found = await asyncio.gather(*(work.prepare(machine) for machine in machines))
+    found = _each_its_own(found)
     ids = {each.machine: machine_id for each, machine_id in found if machine_id}
     unsigned = {} if signers else {"unsigned": True}
 
@@ -56,6 +57,22 @@ async def prepare(
 
     await project.writer.write(decide)
     return [each for each, _ in found]
+
+
+def _each_its_own(found: list[tuple[Prepared, str]]) -> list[tuple[Prepared, str]]:
+    """Two names that are one machine are refused, the second of them, also when both are new."""
+    kept: dict[str, str] = {}
+    checked = []
+    for prepared, machine_id in found:
+        other = kept.setdefault(machine_id, prepared.machine) if machine_id else prepared.machine
+        if other != prepared.machine:
+            problem = (
+                f"it has the machine-id of {other}: a clone that kept it? systemd-machine-id-setup makes a new one"
+            )
+            checked.append((dataclasses.replace(prepared, problem=problem), ""))
+        else:
+            checked.append((prepared, machine_id))
+    return checked
 
 
 def config_of(project: Project, machine: Machine, *, signers: str) -> dict[str, Any]:
