@@ -64,7 +64,7 @@ def _measure(testbed: Testbed, folder: Path, *, rounds: int) -> dict[str, dict[s
     fleet = Fleet(testbed, folder)
     fleet.start()
     fleet.commit("first")
-    assert fleet.wakeline("deploy").code == 0
+    _deploy(fleet)
     for machine in fleet.machines.values():
         machine.run("install -d -o ubuntu /opt/raw /opt/raw/releases")
         machine.run("su ubuntu -c 'git init -q --bare /opt/raw/repository.git'")

@@ -118,6 +118,7 @@ class Executor:
         bench = self._bench()
         self._watch.check()
         links = steps.run_all(bench)
+        self._watch.begin()  # beside the check of the database
         once.settle_all(bench, may_run=may_run_once and self.order.lead, check=self._watch.check)
         self._check_that_no_script_moved_it()
         self.releases.mark_ready(links=links)

@@ -16,7 +16,7 @@ import threading
 from wakeline.agent.home import Home
 from wakeline.core.records import BadLog
 from wakeline.core.state import State, fold
-from wakeline.edges.ledgers import open_ledger
+from wakeline.edges.ledgers import Ledger, open_ledger
 from wakeline.errors import Interrupted, LedgerError
 
 
@@ -39,6 +39,9 @@ class Watch:
     fence: int = 0
     _look: threading.Thread | None = None
     _answer: str = ""
+    _ledger: Ledger | None = None
+    _state: State | None = None
+    _known: int = 0
 
     def begin(self) -> None:
         """Start to read beside other work; `check` waits for it."""
@@ -60,9 +63,12 @@ class Watch:
         if not isinstance(url, str):
             return
         try:
-            ledger = open_ledger(
-                url, app=self.home.app, environment=self.home.environment, workdir=self.home.folder / "ledger"
-            )
-            self._answer = why(fold(ledger.read().records), machine=self.machine, fence=self.fence)
+            if self._ledger is None:
+                place = self.home.folder / "ledger"
+                self._ledger = open_ledger(url, app=self.home.app, environment=self.home.environment, workdir=place)
+            records = self._ledger.read().records
+            self._state = fold(records[self._known :], start=self._state)
+            self._known = len(records)
+            self._answer = why(self._state, machine=self.machine, fence=self.fence)
         except (LedgerError, BadLog, OSError):
             self._answer = ""

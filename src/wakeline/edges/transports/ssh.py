@@ -197,8 +197,8 @@ class SshConnection:
 
     async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
         """See Connection.converse. One round trip when the agent is there, one more to send it."""
-        file = f"{self._home}/agents/{digest}.pyz"
-        asked = await self.run(f"test -x {shlex.quote(file)}")
+        file = f"{self._home}/agents/{digest}"
+        asked = await self.run(f"test -d {shlex.quote(file)}")
         if asked[0] != 0:
             await self._place(file, agent)
         command = shlex.join(["python3", file, "--home", self._home, *arguments])
@@ -233,10 +233,13 @@ class SshConnection:
         await self._connection.wait_closed()
 
     async def _place(self, file: str, agent: bytes) -> None:
+        """Unpack it beside and rename: Python compiles a zip at every start, and a folder once."""
         target = shlex.quote(file)
-        beside = shlex.quote(f"{file}.part")
-        script = f"umask 077; mkdir -p $(dirname {target}) && cat >{beside}.$$ && chmod 700 {beside}.$$"
-        code, _, err = await self.run(f"{script} && sync {beside}.$$ && mv {beside}.$$ {target}", feed=agent)
+        zipped, beside = shlex.quote(f"{file}.zip.") + "$$", shlex.quote(f"{file}.part.") + "$$"
+        script = f"umask 077; mkdir -p $(dirname {target}) && cat >{zipped} && python3 -m zipfile -e {zipped} {beside}"
+        script += f" && python3 -m compileall -q {beside} && rm {zipped} && sync -f {beside}"
+        script += f" && {{ mv -T {beside} {target} || test -d {target}; }}; code=$?; rm -rf {beside}; exit $code"
+        code, _, err = await self.run(script, feed=agent)
         if code != 0:
             words = err.decode("utf-8", "replace").strip()[-300:]
             hint = "wakeline setup makes the folder and gives it to the deploy user"
