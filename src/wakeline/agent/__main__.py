@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wakeline.agent import durable, executor, in_place, keeper, lock, wire
+from wakeline.agent import durable, in_place, keeper, lock, wire
 from wakeline.agent.home import DEFAULT_HOME, Home, boot_id, home_of, homes, machine_id
 from wakeline.agent.journal import Journal, read
 from wakeline.core.model import BadOrder, Order, order_from_json
@@ -129,6 +129,8 @@ def _run(root: Path) -> int:
 
 
 def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any, expected: Any) -> int:
+    from wakeline.agent import executor  # noqa: PLC0415 - a look and a catch-up with no news need not pay for it
+
     journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
     reports = home.waiting_reports()
     known = {
@@ -201,7 +203,7 @@ def _what_runs(home: Home, path: str) -> dict[str, Any]:
 
 def _status(home: Home) -> dict[str, Any]:
     """What one app on this machine says of itself. Looks only."""
-    order = durable.read_json(executor.saved_order(home))
+    order = durable.read_json(home.saved_order)
     path = str(home.config.get("path") or order.get("path") or "")
     runs = _what_runs(home, path)
     entries = read(home.folder / "journal.jsonl")

@@ -14,9 +14,9 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wakeline.agent import durable, executor, in_place, layout, lock, wire
+from wakeline.agent import durable, in_place, layout, lock, wire
 from wakeline.agent.home import Home, boot_id, homes, machine_id
 from wakeline.agent.journal import Journal
 from wakeline.core import approval
@@ -27,6 +27,9 @@ from wakeline.core.state import State, fold
 from wakeline.edges import signing
 from wakeline.edges.ledgers import Ledger, Log, memory, open_ledger
 from wakeline.errors import Busy, LedgerError, RolloutFailed, WakelineError
+
+if TYPE_CHECKING:
+    from wakeline.agent.executor import Ending, Executor
 
 GLANCE_S = 2.0
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the unit has Restart=on-failure
@@ -77,12 +80,19 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
     ledger = open_ledger(
         str(config["ledger"]), app=home.app, environment=home.environment, workdir=home.folder / "ledger"
     )
-    log = _believed(home, ledger)
-    state = fold(log.records)
     reverse_interrupted(home)
     runs = in_place.runs_now(home, Path(str(config["path"]))) or 0
+    seen = {"stamp": ledger.stamp(), "runs": runs}
+    if durable.read_json(home.folder / "looked.json") == seen:
+        _say(home, f"runs release {runs}, and nothing new was decided")
+        _hand_in(home, ledger)
+        return
+    log = _believed(home, ledger)
+    state = fold(log.records)
     decision = decide(state, machine=str(config["machine"]), runs=runs, attempts=_attempts(journal))
     _say(home, decision.why)
+    if decision.verdict is Verdict.NOTHING:
+        durable.write_json(home.folder / "looked.json", seen)
     if decision.verdict is not Verdict.RUN:
         _hand_in(home, ledger)
         return
@@ -90,7 +100,7 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
     _check_signature(home, state.orders[decision.release, decision.stage], log)
     channel = wire.Channel(None, None)
     journal.write("attempt", release=order.release)
-    run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=True)
+    run = _executor(order, home=home, channel=channel, journal=journal)
     ending = run.carry_out(may_run_once=False, start_services=not boot)
     _say(home, f"release {order.release}: {ending.outcome.value} {ending.cause}".rstrip())
     if not boot or ending.outcome is not Outcome.OK:
@@ -100,20 +110,27 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
 def reverse_interrupted(home: Home) -> None:
     """A checkout in place that was interrupted goes back to what runs, before services start from it."""
     try:
-        order = order_from_json(durable.read_json(executor.saved_order(home)))
+        order = order_from_json(durable.read_json(home.saved_order))
     except BadOrder:
         return
     if order.layout is Layout.IN_PLACE and in_place.Checkout(order, home=home).reverse():
         _say(home, f"the checkout of release {order.release} was interrupted: taken back")
 
 
+def _executor(order: Order, *, home: Home, channel: wire.Channel, journal: Journal) -> Executor:
+    """Imported when there is something to run: most looks find no news, and cost tens of milliseconds."""
+    from wakeline.agent.executor import Executor  # noqa: PLC0415 - see above
+
+    return Executor(order, home=home, channel=channel, journal=journal, without_sudo=True)
+
+
 def _confirm_switch(home: Home, journal: Journal) -> None:
     """After the services of a boot: confirm what was switched, or go back. Nothing to do is no news."""
     try:
-        order = order_from_json(durable.read_json(executor.saved_order(home)))
+        order = order_from_json(durable.read_json(home.saved_order))
     except BadOrder:
         return
-    run = executor.Executor(order, home=home, channel=wire.Channel(None, None), journal=journal, without_sudo=True)
+    run = _executor(order, home=home, channel=wire.Channel(None, None), journal=journal)
     if run.releases.current() != order.release or run.releases.info(order.release).get("state") == layout.CONFIRMED:
         return
     ending = run.confirm()
@@ -176,7 +193,7 @@ def _attempts(journal: Journal) -> dict[int, int]:
     return counts
 
 
-def _check_in(home: Home, order: Order, ending: executor.Ending, *, ledger: Ledger) -> None:
+def _check_in(home: Home, order: Order, ending: Ending, *, ledger: Ledger) -> None:
     """Leave the machine's word on the ledger; where it may not write, the word waits here for the next contact."""
     body = {
         "machine": order.machine,

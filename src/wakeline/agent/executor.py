@@ -110,7 +110,7 @@ class Executor:
         self._channel.send("fetched", commit=self.order.commit)
         self.releases.check_space()
         services.check(services.mine(self.order))
-        durable.write_json(self._home.folder / "order.json", self.order.to_json())
+        durable.write_json(self._home.saved_order, self.order.to_json())
         if self.releases.is_ready():
             return
         self.releases.lay_out()
@@ -222,11 +222,6 @@ class Executor:
             if entry.get("release") == self.order.release and isinstance(entry.get("was"), int):
                 return int(entry["was"])
         return 0
-
-
-def saved_order(home: Home) -> Path:
-    """Where the last accepted order is kept, for the confirmation after a boot."""
-    return home.folder / "order.json"
 
 
 def _words(error: BaseException) -> str:

@@ -52,6 +52,11 @@ class Home:
         """Check-ins that could not be written to the ledger and wait for the next contact."""
         return self.folder / "reports"
 
+    @property
+    def saved_order(self) -> Path:
+        """The last accepted order, for the confirmation after a boot."""
+        return self.folder / "order.json"
+
     def log(self, release: int, step: str) -> Path:
         """The log of one step of one release."""
         return self.folder / "logs" / str(release) / f"{file_name(step)}.log"

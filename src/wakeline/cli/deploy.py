@@ -18,7 +18,7 @@ from wakeline.errors import ExitCode
 
 def run(folder: Path, *, verbose: bool = False, what: str = "deploy", **wish: Any) -> Result:
     """Walk it and say how it ended. Exit codes as in `wakeline docs exit-codes`."""
-    project = open_project(folder)
+    project = open_project(folder, reaches=True)
     live = Live(verbose=verbose)
     done = asyncio.run(deploying.deploy(project, Wish(what=what, **wish), tell=live))
     return _result(done, verb=what)

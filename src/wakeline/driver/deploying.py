@@ -23,7 +23,7 @@ from wakeline.driver.leasing import Holder, until_takeable
 from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
 from wakeline.driver.settling import settle
-from wakeline.driver.walking import Party, Walk
+from wakeline.driver.walking import KNOCK_S, Early, Party, Walk
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.clock import boottime_s
 from wakeline.errors import Busy, InDoubt, Usage, WakelineError
@@ -64,8 +64,11 @@ async def deploy(project: Project, wish: Wish, *, tell: Tell) -> Result:
     commit = "" if wish.what == "rollback" else project.code.resolve(wish.commit, checkout=project.checkout)
     pins = project.pins(commit) if commit else {}
     desk = _Desk(project, wish, commit, pins)
-    holder, admitted = await desk.begin(tell)
-    return await desk.walk(holder, admitted, tell=tell)
+    try:
+        holder, admitted = await desk.begin(tell)
+        return await desk.walk(holder, admitted, tell=tell)
+    finally:
+        await desk.let_go()
 
 
 @dataclasses.dataclass
@@ -94,6 +97,7 @@ class _Desk:
         self._request = secrets.token_hex(8)
         self._asked = False
         self._key: Path | None = None
+        self._early: Early = {}
         self._lease_s = project.file.deploy.lease_s
 
     async def begin(self, tell: Tell) -> tuple[Holder, _Admitted]:
@@ -115,11 +119,28 @@ class _Desk:
             state = await settle(project, state, tell=tell)
             began_s = boottime_s()
             made: list[_Admitted] = []
+            self._knock_early()
             state = await self._writer.write(functools.partial(self._take, believed=state.lease, said=said, made=made))
             if made and not state.lease.free and state.lease.holder == self._writer.by:
                 holder = Holder(self._writer, state.lease.number, self._lease_s, began_s)
                 tell(Notice("release", text=project.file.fleet.app, data=_shown(state.releases[made[0].number])))
                 return holder, made[0]
+            await self.let_go()
+
+    def _knock_early(self) -> None:
+        """Connect beside the first push. Nothing is sent to a machine before the lease is ours."""
+        for machine in self._project.file.fleet.machines:
+            connect = self._project.transport_of(machine).connect(machine, limit_s=KNOCK_S)
+            self._early[machine.name] = asyncio.create_task(connect)
+
+    async def let_go(self) -> None:
+        """Close what was knocked at and not walked to."""
+        for task in self._early.values():
+            task.cancel()
+        for done in await asyncio.gather(*self._early.values(), return_exceptions=True):
+            if not isinstance(done, BaseException):
+                await done.close()
+        self._early.clear()
 
     def _take(
         self, now: State, *, believed: Lease, said: Mapping[str, Mapping[str, object]], made: list[_Admitted]
@@ -137,7 +158,7 @@ class _Desk:
         release = state.releases[admitted.number]
         orders = self._orders(admitted, release, state)
         machines = {machine.name: machine for machine in self._project.file.fleet.machines}
-        party = Party(machines, orders, self._project.transport_of, agent_file())
+        party = Party(machines, orders, self._project.transport_of, agent_file(), self._early)
         begun = self._rollout(state, release, admitted)
         fleet = self._project.file.fleet
         approve = Approver(fleet.app, fleet.environment, orders, party.agent.digest, self._key)

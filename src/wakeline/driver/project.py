@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import getpass
 import hashlib
+import importlib
 import os
 import socket
+import threading
 from pathlib import Path
 
 from wakeline.core.model import Machine, Repository
@@ -60,13 +62,16 @@ class Project:
         return SshTransport(known_hosts=found, config=os.environ.get("WAKELINE_SSH_CONFIG", ""))
 
 
-def open_project(folder: Path) -> Project:
+def open_project(folder: Path, *, reaches: bool = False) -> Project:
     """Find the fleet file from a folder inside a checkout, fetch the branch, and open the ledger.
 
+    With `reaches`, the SSH library is imported beside the work of git.
     Raises Usage when there is no fleet file, FleetFileError for a bad one, RolloutFailed for an unreachable remote.
     """
     checkout = _checkout(folder)
     here = load((checkout / FILE).read_text(encoding="utf-8"), name=FILE)
+    if reaches and any(not machine.address.startswith("local:") for machine in here.fleet.machines):
+        threading.Thread(target=importlib.import_module, args=("asyncssh",), daemon=True).start()
     workdir = _workdir()
     url = _absolute(here.git, checkout)
     code = Code(url, branch=here.branch, copy=copy_of(url, workdir=workdir))

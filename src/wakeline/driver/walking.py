@@ -27,14 +27,18 @@ _KNOCK_AGAIN_S = 1.0
 _SILENCE_MARGIN_S = 300.0
 
 
+Early = dict[str, "asyncio.Task[Connection]"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Party:
-    """The machines of one walk: how to reach each, and its order."""
+    """The machines of one walk: how to reach each, and its order. `early` are knocks that are under way already."""
 
     machines: Mapping[str, Machine]
     orders: Mapping[str, Order]
     transport_of: Callable[[Machine], Transport]
     agent: AgentFile
+    early: Early = dataclasses.field(default_factory=dict)
 
 
 Approve = Callable[[State, Draft], Draft]
@@ -129,7 +133,8 @@ class Walk:
         asleep = False
         while machine.name not in self._connections:
             try:
-                self._connections[machine.name] = await transport.connect(machine, limit_s=KNOCK_S)
+                knock = self._party.early.pop(machine.name, None) or transport.connect(machine, limit_s=KNOCK_S)
+                self._connections[machine.name] = await knock
             except NotReached as error:
                 answer = heard(error.phase)
                 if not asleep:  # later words are those of a machine that is booting

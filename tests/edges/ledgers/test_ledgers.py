@@ -221,3 +221,13 @@ def test_a_file_that_is_no_database_is_an_error_with_its_path(tmp_path):
     path.write_text("hello " * 1000)
     with pytest.raises(LedgerError, match=r"ledger\.sqlite"):
         open_ledger(f"sqlite:///{path}", app="a", environment="b", workdir=tmp_path).read()
+
+
+def test_its_stamp_moves_with_the_log_and_only_then(opened):
+    before = opened().stamp()
+    assert opened().stamp() == before
+    opened().append(records("one"))
+    after = opened().stamp()
+    assert after != before
+    opened().check_in("uat", {"machine": "uat"})
+    assert opened().stamp() == after

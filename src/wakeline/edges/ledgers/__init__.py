@@ -30,6 +30,9 @@ class Ledger(Protocol):
     def read(self) -> Log:
         """The log as it is now, every link checked."""
 
+    def stamp(self) -> str:
+        """A short text that is another one as soon as the log has moved: a look that costs less than `read`."""
+
     def append(self, records: Sequence[Record], *, pins: Mapping[str, str] | None = None) -> bool:
         """Put records behind the tip that they name. False when the log has moved: read and decide again.
 

@@ -41,6 +41,11 @@ class GitLedger:
             tip = git.remote_refs(self._url, self._ref, at=self._copy, timeout_s=_REMOTE_S).get(self._ref, "")
             return self._read(tip)
 
+    def stamp(self) -> str:
+        """See Ledger.stamp: the commit that the remote's ref is at."""
+        with self._asking():
+            return self._remote_tip()
+
     def append(self, records: Sequence[Record], *, pins: Mapping[str, str] | None = None) -> bool:
         """See Ledger.append. A pin that the remote refuses is a warning, never a failure."""
         with self._asking():

@@ -42,6 +42,12 @@ class SqliteLedger:
             raise LedgerError(f"{self._path}: {error}", hint="wakeline history --verify") from error
         return Log(records[-1].hash if records else GENESIS, records)
 
+    def stamp(self) -> str:
+        """See Ledger.stamp: the hash of the last record."""
+        with self._connected() as database:
+            query = "select hash from records where fleet = ? order by position desc limit 1"
+            return str((database.execute(query, (self._fleet,)).fetchone() or (GENESIS,))[0])
+
     def append(self, records: Sequence[Record], *, pins: Mapping[str, str] | None = None) -> bool:
         """See Ledger.append. There is no code here, so `pins` has nothing to hold."""
         del pins
