@@ -75,6 +75,7 @@ def _measure(testbed: Testbed, folder: Path, *, rounds: int) -> dict[str, dict[s
         _take(times["code_only"], "wakeline", lambda: _deploy(fleet))
         assert fleet.serves == (f"round {number}",) * 2
         _take(times["no_change"], "wakeline", lambda: _deploy(fleet))
+        fleet.uat.run(_CATCH_UP)  # the rollout was news: what is measured is the look after that one
         look = _as_user(LOOK, fleet, "gunicorn-uat.service")
         _take(times["catch_up_no_change"], "raw", lambda look=look: fleet.uat.run(look))
         _take(times["catch_up_no_change"], "wakeline", lambda: fleet.uat.run(_CATCH_UP))
