@@ -141,3 +141,9 @@ def test_a_script_is_the_ordinary_step_and_may_be_the_once_step_too():
     (order, *_) = file.orders(fleet=file.fleet, release=1, commit="c", pins={}, rollback=False, barrier=0).values()
     names = [(step.name, step.once) for step in order.steps if step.name.startswith("script")]
     assert names == [("script", False), ("script-once", True)]
+
+
+def test_a_once_step_has_one_lead():
+    text = GOOD.replace('environment = "uat"\n', 'environment = "uat"\nlead = ["scheduler", "uat"]\n')
+    with pytest.raises(FleetFileError, match=r"lead: .*valid string"):
+        load(text)

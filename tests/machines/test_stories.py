@@ -159,3 +159,28 @@ def test_two_machines_with_one_machine_id_are_not_both_set_up(fleet):
     said = fleet.wakeline("deploy")
     assert said.code == 1
     assert "a clone, or built anew?" in said.err
+
+
+def test_a_machine_without_python_is_told_in_words(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.uat.run("mv /usr/bin/python3 /usr/bin/python3-away")
+    fleet.commit("two")
+    said = fleet.wakeline("deploy")
+    assert said.code == 1
+    assert "python3 is not installed there" in said.err
+    assert fleet.outcomes("uat") == ["ok", "failed"]
+    found = fleet.wakeline("doctor", "uat")
+    assert "Python 3.9 or newer: apt-get install python3" in found.out
+
+
+def test_doctor_on_machines_in_order_and_with_a_masked_unit(fleet):
+    said = fleet.wakeline("doctor")
+    assert said.code == 0, said.out
+    fleet.uat.run(
+        "systemctl mask --runtime gunicorn-uat; rm /etc/sudoers.d/wakeline-shop-uat; rm /opt/shop/shared/.env"
+    )
+    said = fleet.wakeline("doctor")
+    assert said.code == 1
+    for found in ("sudo /usr/bin/systemctl --no-pager restart", ".env: is missing"):
+        assert found in said.out, said.out

@@ -1,5 +1,8 @@
 """Bad input: a clear message with its path and a way on, the right exit code, and nothing lost."""
 
+import json
+import shutil
+
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -109,3 +112,43 @@ def test_a_ledger_that_somebody_else_wrote_is_left_alone(fleet):
     said = fleet.wakeline("deploy")
     assert (said.code, "is not wakeline's" in said.err) == (1, True)
     assert fleet.git("rev-parse", "refs/wakeline/shop/uat/log", at=fleet.root / "remote.git") == head
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone_and_says_so(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    remote, log = fleet.root / "remote.git", "refs/wakeline/shop/uat/log"
+    newer = json.dumps({**fleet.log()[-1], "version": 99})
+    tree = fleet.git("rev-parse", f"{log}^{{tree}}", at=remote)
+    who = ("-c", "user.name=x", "-c", "user.email=x@localhost")
+    commit = fleet.git(*who, "commit-tree", tree, "-p", log, "-m", newer, at=remote)
+    fleet.git("update-ref", log, commit, at=remote)
+    said = fleet.wakeline("deploy")
+    assert (said.code, "written by a newer wakeline (version 99" in said.err) == (1, True), said
+    assert fleet.git("rev-parse", log, at=remote) == commit
+    assert fleet.serves("uat") == "one"
+
+
+def without_git(fleet, script: str = "") -> None:
+    """A PATH with no git, or with one of the stories' own."""
+    tools = fleet.root / "tools"
+    tools.mkdir()
+    for name in ("sh", "cat", "test", "mkdir", "mv", "rm"):
+        (tools / name).symlink_to(shutil.which(name))
+    if script:
+        (tools / "git").write_text(script)
+        (tools / "git").chmod(0o755)
+    fleet.environment["PATH"] = str(tools)
+
+
+def test_without_git_it_says_what_to_install(fleet):
+    without_git(fleet)
+    said = fleet.wakeline("deploy")
+    assert (said.code, "git is not installed here" in said.err) == (2, True), said
+
+
+def test_a_git_that_is_too_old_is_named_with_the_version_that_is_wanted(fleet):
+    git = shutil.which("git")
+    without_git(fleet, f'#!/bin/sh\ncase "$*" in *version*) echo "git version 1.8.3" ;; *) exec {git} "$@" ;; esac\n')
+    said = fleet.wakeline("deploy")
+    assert (said.code, "1.8.3" in said.err, "2.30" in said.err) == (2, True, True), said

@@ -68,6 +68,7 @@ def open_project(folder: Path, *, reaches: bool = False) -> Project:
     With `reaches`, the SSH library is imported beside the work of git.
     Raises Usage when there is no fleet file, FleetFileError for a bad one, RolloutFailed for an unreachable remote.
     """
+    git.ensure_version(at=folder)
     checkout = _checkout(folder)
     here = load((checkout / FILE).read_text(encoding="utf-8"), name=FILE)
     if reaches and any(not machine.address.startswith("local:") for machine in here.fleet.machines):

@@ -191,7 +191,7 @@ class Walk:
             async for event in conversation.events():
                 self._hear(order, dict(event))
         except (NotReached, Lost) as error:
-            outcome = Outcome.UNKNOWN if accepted else Outcome.FAILED
+            outcome = Outcome.UNKNOWN if accepted and isinstance(error, Lost) else Outcome.FAILED
             self._ended(name, outcome, error.message)
 
     def _hear(self, order: Order, event: dict[str, Any]) -> None:

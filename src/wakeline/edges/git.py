@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wakeline.edges import process
-from wakeline.errors import WakelineError
+from wakeline.errors import ExitCode, WakelineError
 
 VERSION_WANTED = (2, 30)
 _OPTIONS = (
@@ -47,6 +47,8 @@ class GitFailed(WakelineError):
 
 class GitMissing(WakelineError):
     """There is no git program here, or one that is too old."""
+
+    exit_code = ExitCode.USAGE
 
 
 def call(
@@ -99,6 +101,14 @@ def version(*, at: Path) -> tuple[int, ...]:
     """The version of the git program, as numbers."""
     words = ask(["version"], at=at).split()
     return tuple(int(part) for part in words[2].split(".")[:3] if part.isdigit())
+
+
+def ensure_version(*, at: Path) -> None:
+    """Raises GitMissing for a git that is too old for what we ask of it."""
+    found = version(at=at)
+    if found < VERSION_WANTED:
+        shown, wanted = (".".join(map(str, each)) for each in (found, VERSION_WANTED))
+        raise GitMissing(f"git {shown} is too old: {wanted} or newer is wanted", hint="apt-get install git")
 
 
 def top(folder: Path) -> Path:

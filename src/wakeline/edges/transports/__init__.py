@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
 from wakeline.errors import WakelineError
 
+_NO_SUCH_COMMAND = (126, 127)  # the shell's own: not to be run, and not found
 LINE_BYTES_MAX = 1024 * 1024
 TEXT_BYTES_MAX = 16 * 1024 * 1024
 Message = Mapping[str, Any]
@@ -41,10 +42,19 @@ class Conversation:
     of the stream and nothing else.
     """
 
-    def __init__(self, reader: Any, writer: Any, *, silence_s: float, lost: tuple[type[Exception], ...] = ()) -> None:
+    def __init__(
+        self,
+        reader: Any,
+        writer: Any,
+        *,
+        silence_s: float,
+        lost: tuple[type[Exception], ...] = (),
+        exit_of: Callable[[], Awaitable[int | None]] | None = None,
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._silence_s = silence_s
+        self._exit_of = exit_of
         self._lost: tuple[type[Exception], ...] = (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, *lost)
 
     async def send(self, message: Message) -> None:
@@ -90,6 +100,9 @@ class Conversation:
             raise Lost(f"the contact was lost: {error}") from error
         except ValueError as error:
             raise Lost(f"a line of more than {LINE_BYTES_MAX} bytes, which no agent writes") from error
+        if not line and self._exit_of is not None and await self._exit_of() in _NO_SUCH_COMMAND:
+            hint = "apt-get install python3"
+            raise NotReached(Phase.AGENT, "python3 is not installed there, or cannot be run", hint=hint)
         if not line.endswith(b"\n"):
             raise Lost("the contact ended before the agent's last word")
         try:

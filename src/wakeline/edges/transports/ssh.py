@@ -204,7 +204,13 @@ class SshConnection:
         command = shlex.join(["python3", file, "--home", self._home, *arguments])
         async with self._no_longer_there():
             process = await self._connection.create_process(command, encoding=None)
-        return Conversation(process.stdout, process.stdin, silence_s=silence_s, lost=(self._errors,))
+
+        async def exit_of() -> int | None:
+            async with self._no_longer_there():
+                await asyncio.wait_for(process.wait_closed(), silence_s)
+            return process.exit_status
+
+        return Conversation(process.stdout, process.stdin, silence_s=silence_s, lost=(self._errors,), exit_of=exit_of)
 
     async def look(self, *arguments: str) -> str | None:
         """See Connection.look."""
