@@ -151,7 +151,8 @@ class Fleet:
         """Boot both, with a database, and prepare them."""
         self.scheduler.boot(wait=False)
         self.uat.boot()
-        self.scheduler.wait_for_ssh()
+        for machine in self.machines.values():
+            machine.wait_for_boot()  # a daemon-reload in the middle of a boot loses jobs of it
         self.scheduler.run("systemctl enable --now postgresql && su postgres -c 'createdb shop'")
         for name, machine in self.machines.items():
             machine.run(f"chown -R ubuntu: /opt/shop && systemctl daemon-reload && systemctl enable {UNITS[name][0]}")

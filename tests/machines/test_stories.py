@@ -184,3 +184,11 @@ def test_doctor_on_machines_in_order_and_with_a_masked_unit(fleet):
     assert said.code == 1
     for found in ("sudo /usr/bin/systemctl --no-pager restart", ".env: is missing"):
         assert found in said.out, said.out
+
+
+def test_a_machine_that_still_boots_and_lets_nobody_in_is_waited_for(fleet):
+    fleet.commit("one")
+    fleet.uat.run("touch /run/nologin; (sleep 6; rm /run/nologin) >/dev/null 2>&1 &")  # pam_nologin, as while booting
+    said = fleet.wakeline("deploy")
+    assert said.code == 0, said.err
+    assert fleet.serves == ("one", "one")

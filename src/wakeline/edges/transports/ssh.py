@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import shlex
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import asyncssh
 
 _REFUSED_AGAIN_S = 1.0
+_BOOTING_S = 20.0
 _KEEPALIVE_S = 5
 _HOME = "/var/lib/wakeline"
 
@@ -45,15 +47,18 @@ class SshTransport:
 
         address = await _address(machine, limit_s=limit_s)
         options = self._options(asyncssh, machine, address, limit_s=limit_s)
-        try:
-            connection = await self._log_in(asyncssh, machine, address, options, limit_s=limit_s)
-        except NotReached as error:
-            if error.phase is not Phase.BANNER:
-                raise
-            # sshd drops new connections by chance when many have not logged in yet (MaxStartups in sshd_config(5))
-            await asyncio.sleep(_REFUSED_AGAIN_S)
-            connection = await self._log_in(asyncssh, machine, address, options, limit_s=limit_s)
-        return SshConnection(connection, home=self.home)
+        ends = time.monotonic() + _BOOTING_S
+        while True:
+            try:
+                connection = await self._log_in(asyncssh, machine, address, options, limit_s=limit_s)
+            except NotReached as error:
+                # A machine that boots lets nobody in but root, and says so by closing: pam_nologin(8). And sshd drops
+                # new connections by chance when many have not logged in yet: MaxStartups in sshd_config(5).
+                if error.phase is not Phase.BANNER or time.monotonic() >= ends:
+                    raise
+                await asyncio.sleep(_REFUSED_AGAIN_S)
+            else:
+                return SshConnection(connection, home=self.home)
 
     async def _log_in(
         self, asyncssh: Any, machine: Machine, address: _Address, options: Any, *, limit_s: float
@@ -175,7 +180,8 @@ def _not_reached(
         return NotReached(Phase.JUMP, f"the jump host cannot reach {machine.name}: {text}")
     if isinstance(error, (asyncio.TimeoutError, asyncssh.Error, OSError)):
         cause = f"no answer within {limit_s:g} s" if isinstance(error, asyncio.TimeoutError) else text
-        return NotReached(Phase.JUMP if jump else Phase.BANNER, cause)
+        hint = "it closed before the login was complete: is it still booting, or is the account locked?"
+        return NotReached(Phase.JUMP if jump else Phase.BANNER, cause, hint=hint)
     return None
 
 
