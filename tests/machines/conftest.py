@@ -95,12 +95,11 @@ WantedBy=multi-user.target
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs root, and shares one testbed: one worker runs it."""
+    """Everything here needs root. Each worker has a testbed of its own."""
     for item in items:
         if Path(item.path).parent == Path(__file__).parent:
             item.add_marker(pytest.mark.machines)
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("machines"))
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="boots machines, which needs root"))
 

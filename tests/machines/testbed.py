@@ -23,13 +23,12 @@ class Testbed:
         ensure_host_packages()
         self._rootfs = ensure_rootfs()
         _clean_up_after_the_dead()
-        number = next(n for n in range(1, 250) if not Path(f"/sys/class/net/wk{n}").exists())
+        number = next(n for n in range(1, 250) if _made_bridge(f"wk{n}"))
         self.bridge = f"wk{number}"
         self.network = f"10.77.{number}"
         self.folder = PLACE / f"run-{os.getpid()}-{self.bridge}"
         self.folder.mkdir(parents=True)
         (self.folder / "owner").write_text(f"{os.getpid()} {self.bridge}")
-        subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
         subprocess.run(["ip", "addr", "add", f"{self.network}.1/24", "dev", self.bridge], check=True)
         subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
         self.key = self.folder / "key"
@@ -61,7 +60,7 @@ class Testbed:
     def close(self) -> None:
         for machine in self._machines.values():
             machine.remove()
-        self._daemon.terminate()
+        os.killpg(self._daemon.pid, signal.SIGTERM)  # git starts git-daemon as a child of its own
         self._daemon.wait(timeout=10)
         subprocess.run(["ip", "link", "del", self.bridge], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -75,6 +74,13 @@ class Testbed:
         (self.folder / "git.pid").write_text(str(daemon.pid))
         until(lambda: "Ready to rumble" in (self.folder / "git.log").read_text(), limit_s=10, what="git daemon")
         return daemon
+
+
+def _made_bridge(name: str) -> bool:
+    """Make a bridge of that name; False where another run, or another worker of this one, has it."""
+    return (
+        subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=False, capture_output=True).returncode == 0
+    )
 
 
 def _clean_up_after_the_dead() -> None:
