@@ -63,6 +63,7 @@ class Conversation:
             self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
             await asyncio.wait_for(self._writer.drain(), self._silence_s)
         except self._lost as error:
+            await self._check_that_it_started()
             raise Lost(f"the contact was lost: {error or 'no answer'}") from error
 
     async def events(self) -> AsyncIterator[Message]:
@@ -100,9 +101,8 @@ class Conversation:
             raise Lost(f"the contact was lost: {error}") from error
         except ValueError as error:
             raise Lost(f"a line of more than {LINE_BYTES_MAX} bytes, which no agent writes") from error
-        if not line and self._exit_of is not None and await self._exit_of() in _NO_SUCH_COMMAND:
-            hint = "apt-get install python3"
-            raise NotReached(Phase.AGENT, "python3 is not installed there, or cannot be run", hint=hint)
+        if not line:
+            await self._check_that_it_started()
         if not line.endswith(b"\n"):
             raise Lost("the contact ended before the agent's last word")
         try:
@@ -112,6 +112,12 @@ class Conversation:
         if not isinstance(event, dict) or not isinstance(event.get("event"), str):
             raise Lost(f"what came is not an event: {line[:80]!r}")
         return event
+
+    async def _check_that_it_started(self) -> None:
+        """Raises NotReached when the shell says that there was nothing to start: then no order was taken either."""
+        if self._exit_of is not None and await self._exit_of() in _NO_SUCH_COMMAND:
+            hint = "apt-get install python3"
+            raise NotReached(Phase.AGENT, "python3 is not installed there, or cannot be run", hint=hint)
 
 
 class Connection(Protocol):
