@@ -151,7 +151,7 @@ class Fleet:
         self.scheduler.boot(wait=False)
         self.uat.boot()
         for machine in self.machines.values():
-            machine.wait_for_boot()  # a daemon-reload in the middle of a boot loses jobs of it
+            machine.wait_for_boot()
         self.scheduler.run("systemctl enable --now postgresql && su postgres -c 'createdb shop'")
         for name, machine in self.machines.items():
             machine.run(f"chown -R ubuntu: /opt/shop && systemctl daemon-reload && systemctl enable {UNITS[name][0]}")

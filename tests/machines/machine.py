@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -60,6 +61,10 @@ class Machine:
         """Switch it on: a true boot, a new boot id, units run."""
         command = ["systemd-nspawn", "-q", "-D", str(self.root), "--boot", "--register=no", "--keep-unit"]
         command += [f"--network-bridge={self._bridge}", "-M", self._unit, "--console=passive", "--resolv-conf=off"]
+        for group in self._groups:
+            group.mkdir(exist_ok=True)
+        join = " && ".join(f"echo $$ >{group}/cgroup.procs" for group in self._groups)
+        command = ["/bin/sh", "-c", f'{join} && exec "$@"', "sh", *command]
         with (self.folder / "console.log").open("ab") as log:
             self._nspawn = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -93,8 +98,25 @@ class Machine:
     def remove(self) -> None:
         """Switch it off and take it down."""
         self.power_cut()
+        self._remove_groups()
         subprocess.run(["umount", "-l", str(self.root)], check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def _groups(self) -> list[Path]:
+        """A cgroup of its own in each hierarchy.
+
+        Without one all machines share theirs, and one that boots takes away the groups of another's units: seen as a
+        failed systemd-user-sessions (219/CGROUP), and a machine that never lets users in.
+        """
+        roots = [Path("/sys/fs/cgroup", name) for name in ("", "systemd", "unified")]
+        return [root / f"test-{self._unit}" for root in roots if (root / "cgroup.procs").exists()]
+
+    def _remove_groups(self) -> None:
+        for group in self._groups:
+            for folder, _, _ in os.walk(group, topdown=False):
+                with contextlib.suppress(OSError):  # what still ends in it keeps it, and it is empty by then
+                    Path(folder).rmdir()
 
     # --- network ---
 
@@ -167,6 +189,7 @@ class Machine:
         self.wait_for_ssh()
         said = self.run("systemctl is-system-running --wait || true", limit_s=limit_s).strip()
         assert said in ("running", "degraded"), said
+        assert not self.run("ls /run/nologin 2>/dev/null || true"), self.run("systemctl --failed --no-pager")
 
     def wait_until_it_serves(self, text: str, *, limit_s: float = 30.0) -> None:
         until(lambda: self.http() == text, limit_s=limit_s, what=f"{self.name} serves {self.http()!r}, not {text!r}")
