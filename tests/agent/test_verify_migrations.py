@@ -136,6 +136,13 @@ def test_broken_code_cannot_tell(app):
     assert verify(app.place, *app.words) == CANNOT_TELL
 
 
+@pytest.mark.parametrize("code", [0, 10])
+def test_code_that_ends_the_process_cannot_tell_whatever_it_says(app, code):
+    name = "shop/settings.py" if app.words[0] == "django" else "scripts/env.py"
+    (app.place / name).write_text(f"import sys\nsys.exit({code})\n")
+    assert verify(app.place, *app.words) == CANNOT_TELL
+
+
 @pytest.mark.parametrize("words", [(), ("rails",), ("django", "no-such-file.py")])
 def test_a_typing_error_cannot_tell(tmp_path, words):
     assert verify(tmp_path, *words) == CANNOT_TELL

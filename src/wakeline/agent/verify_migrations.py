@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
         return CANNOT_TELL
     try:
         return frameworks[arguments[0]](*arguments[1:2])
-    except Exception as error:  # noqa: BLE001 - a dead database, a typing error: whatever it is, it cannot tell
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a dead database, code that ends us: it cannot tell
         sys.stderr.write(f"{type(error).__name__}: {error}" + "\n")
         return CANNOT_TELL
 
