@@ -9,7 +9,7 @@
 | UV_COMPILE_BYTECODE | 1: outputs are read-only once complete, so bytecode must be made at once |
 | everything in `env_file` | as it stands there |
 | WAKELINE_RELEASE, _COMMIT, _ROLE, _MACHINE, _APP, _ENVIRONMENT, _ONCE | what, where, and `run`, `verify` or `skip` |
-| WAKELINE_VERIFY | a program that asks Django or Alembic for pending migrations; see verify_migrations.py |
+| WAKELINE_VERIFY | a program that asks Django, Alembic or Flask-Migrate for pending migrations; see verify_migrations.py |
 | WAKELINE_OUTPUT, WAKELINE_OUTPUTS | where a step's outputs stay: make a virtual environment there |
 """
 
