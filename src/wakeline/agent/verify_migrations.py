@@ -19,6 +19,7 @@ import importlib
 import os
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def _answer(pending: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Any problem at all is `cannot tell`, with its words."""
-    frameworks = {"django": django, "alembic": alembic, "flask": flask}
+    frameworks: dict[str, Callable[..., int]] = {"django": django, "alembic": alembic, "flask": flask}
     if not arguments or arguments[0] not in frameworks:
         sys.stderr.write(f"usage: verify {'|'.join(frameworks)} [FILE]" + "\n")
         return CANNOT_TELL
