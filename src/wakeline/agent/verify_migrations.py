@@ -36,7 +36,7 @@ def django(manage: str = "manage.py", *aliases: str) -> int:
     It is told a command that only looks: there are files that do more than hand over when they are told `migrate`.
     """
     answers: list[int] = []
-    management = importlib.import_module("django.core.management")
+    management: Any = importlib.import_module("django.core.management")
     management.execute_from_command_line = lambda *_: answers.append(_django_pending(aliases or ("default",)))
     sys.path.insert(0, str(Path(manage).resolve().parent))
     sys.argv = [manage, "showmigrations"]
