@@ -11,6 +11,7 @@ import pytest
 
 from wakeline import starting
 from wakeline.fleet import load
+from wakeline.starting import page
 
 UNIT = """\
 [Service]
@@ -66,7 +67,7 @@ def test_what_it_writes_validates_and_has_the_steps(tmp_path, files, steps):
     file = load(draft.text)
     assert [step.name for step in file.steps] == steps
     assert (file.fleet.app, file.git) == ("shop", "git@example.org:team/shop.git")
-    assert all(starting.writing.ASK + question in draft.text for question in draft.asked)
+    assert all(page.ASK + question in draft.text for question in draft.asked)
 
 
 def test_it_takes_addresses_folder_and_units_from_what_people_have(tmp_path):
