@@ -192,5 +192,8 @@ def _warnings(
 ) -> tuple[str, ...]:
     called = [call[0] for call in deploys.calls]
     usual = [each for each in files if each.endswith(".sh") and "deploy" in each.rpartition("/")[2]]
-    places = dict.fromkeys([*called, *usual, *([deploys.file] if deploys.file else [])])
-    return (*(line for each in places for line in scripts.warnings(each, read(each))), *scripts.at_boot(units))
+    return (
+        *(line for each in dict.fromkeys([*called, *usual]) for line in scripts.in_script(each, read(each))),
+        *scripts.in_workflow(deploys.file, read(deploys.file) if deploys.file else ""),
+        *scripts.at_boot(units),
+    )

@@ -7,6 +7,7 @@ it cannot, every file is an input.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 
@@ -88,8 +89,8 @@ def _migrate(page: Page, seen: Repository, venv: str) -> None:
         page.say("Flask finds the application as on your own machine: app.py, wsgi.py, or FLASK_APP in env_file.")
     else:
         run, verify = f"-m alembic -c {name} upgrade head", f"alembic {name}"
-    up = "../" * len(folder.split("/")) if folder else ""
-    python = f"{up}{shlex.quote(venv)}/bin/python" if seen.packages else "python3"
+    beside = posixpath.relpath(venv or ".", folder or ".")
+    python = f"{shlex.quote(beside)}/bin/python" if seen.packages else "python3"
     page.take("migrations, as a once-step", file)
     page.add("[[step]]", 'name = "migrate"', "once = true")
     page.add(f"run = {quoted(inside(folder, f'{python} {run}'))}")

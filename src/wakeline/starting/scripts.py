@@ -15,7 +15,15 @@ _BEGINS = re.compile(r"(?:if|elif|case)\b.*WAKELINE_ONCE")
 _ENDS = re.compile(r"(?:fi|esac|else)\b")
 
 
-def warnings(file: str, text: str) -> Iterator[str]:
+def in_workflow(file: str, text: str) -> Iterator[str]:
+    """Lines of a workflow that do by hand what a rollout does."""
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line.startswith("#") and (_MOVES_CODE.search(line) or _MIGRATES.search(line)):
+            yield f"{file}:{number}: {line}   → `wakeline deploy` takes the place of this"
+
+
+def in_script(file: str, text: str) -> Iterator[str]:
     """Lines that move the code, and migrations that every machine would run."""
     guarded = False
     for number, raw in enumerate(text.splitlines(), 1):
