@@ -148,7 +148,14 @@ def test_it_warns_of_pull_migrate_and_a_deploy_at_boot_with_what_to_change(tmp_p
     assert warnings[1].startswith("scripts/deploy_machine.sh:4: python manage.py migrate")
     assert warnings[1].endswith('[ "$WAKELINE_ONCE" != run ] || python manage.py migrate --noinput')
     assert warnings[2].startswith("scripts/deploy-on-startup.service: runs /opt/shop/scripts/deploy_machine.sh")
-    assert len(warnings) == 3
+    assert len(warnings) == 4
+
+
+def test_a_command_that_names_the_old_folder_is_shown_with_the_new_one(tmp_path):
+    warnings = written(tmp_path, {"app.service": UNIT})[0].warnings
+    assert len(warnings) == 1
+    assert warnings[0].startswith("app.service: ExecStart=/opt/shop/.venv/bin/gunicorn")
+    assert "→ ExecStart=/opt/shop-releases/current/.venv/bin/gunicorn --bind 127.0.0.1:8123 shop.wsgi" in warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
 
 from wakeline.starting.facts import Address, Repository, Unit
 from wakeline.starting.making import steps
-from wakeline.starting.page import Page, listed, plain, quoted
+from wakeline.starting.page import Page, listed, plain, printable, quoted
 
+_BESIDE = "-releases"
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\-]+\.service")
 _LISTENS = re.compile(r"(?:--bind[= ]|-b[= ]?|--port[= ]|--listen[= ]|runserver )\s*(?:[\w.\[\]*-]+:)?(\d{2,5})\b")
 
@@ -32,7 +34,12 @@ def write(seen: Repository) -> Draft:
     _stages(page, seen, services)
     steps(page, seen, services)
     _services(page, seen, services)
-    return Draft("\n".join(page.lines).rstrip() + "\n", tuple(page.taken), tuple(page.asked), seen.warnings)
+    return Draft(
+        "\n".join(page.lines).rstrip() + "\n",
+        tuple(page.taken),
+        tuple(page.asked),
+        (*seen.warnings, *_left_behind(services)),
+    )
 
 
 def _head(page: Page, seen: Repository) -> None:
@@ -52,12 +59,12 @@ def _head(page: Page, seen: Repository) -> None:
 
 
 def _deploy(page: Page, seen: Repository, services: list[Unit]) -> None:
-    placed = next((unit for unit in services if re.match(r"/[^%]+\Z", unit.folder)), None)
+    placed = _placed(services)
     page.add("[deploy]")
     if placed:
         page.take(f"the folder {placed.folder}", placed.file)
         page.say(f"{placed.folder} is left as it is; releases live beside it until you take it away.")
-        page.add(f"path = {quoted(placed.folder + '-releases')}")
+        page.add(f"path = {quoted(placed.folder + _BESIDE)}")
     else:
         page.add(f"path = {quoted('/opt/' + plain(seen.name, otherwise='app'))}")
     _env_file(page, services)
@@ -66,6 +73,19 @@ def _deploy(page: Page, seen: Repository, services: list[Unit]) -> None:
         page.say("Your own script instead of all steps but those with `once`; see `wakeline docs script`.")
         page.say(f"script = {quoted(_call(seen.workflow.calls))}")
     page.add("")
+
+
+def _placed(services: list[Unit]) -> Unit | None:
+    return next((unit for unit in services if re.match(r"/[^%]+\Z", unit.folder)), None)
+
+
+def _left_behind(services: list[Unit]) -> Iterator[str]:
+    """`setup` moves a unit's working folder to the release; a command with the old folder in it stays where it was."""
+    placed = _placed(services)
+    for unit in services:
+        if placed and f"{placed.folder}/" in unit.command:
+            moved = unit.command.replace(f"{placed.folder}/", f"{placed.folder}{_BESIDE}/current/")
+            yield printable(f"{unit.file}: ExecStart={unit.command}   → ExecStart={moved}, or it runs the old folder's")
 
 
 def _env_file(page: Page, services: list[Unit]) -> None:
