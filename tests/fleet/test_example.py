@@ -41,6 +41,34 @@ def test_every_key_is_in_it(key):
     assert key in written(tomllib.loads(example.text()))
 
 
+@pytest.mark.parametrize("key", keys(File))
+def test_every_key_is_explained(key):
+    assert len(example.prose().get(key, "")) > 10
+
+
+def test_it_explains_no_key_that_there_is_not():
+    assert set(example.prose()) <= set(keys(File))
+
+
+def test_editors_show_what_each_key_is_for():
+    schema = json_schema()
+    tables = {"": schema, **schema["$defs"]}
+    shown = [key for table in tables.values() for key in table["properties"].values() if "description" in key]
+    assert len(shown) == len(keys(File))
+
+
+def test_editors_show_lengths_of_time_as_they_are_written():
+    key = json_schema()["$defs"]["MachineTable"]["properties"]["max_behind"]
+    assert key["default"] == "14d"
+    jsonschema.validate(key["default"], key)
+    with pytest.raises(jsonschema.ValidationError, match="soon"):
+        jsonschema.validate("soon", key)
+
+
+def test_the_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+
+
 def test_it_fits_the_schema_that_editors_use():
     jsonschema.validate(tomllib.loads(example.text()), json_schema())
 

@@ -3,8 +3,7 @@
 import pytest
 
 from wakeline.core.model import Layout, Presence
-from wakeline.fleet import FleetFileError, load
-from wakeline.fleet.schema import json_schema
+from wakeline.fleet import FleetFileError, json_schema, load
 
 GOOD = """
 app = "shop"

@@ -10,26 +10,31 @@ from pathlib import Path
 import pytest
 
 from wakeline import starting
-from wakeline.fleet import load
+from wakeline.fleet import FleetFile, load
+from wakeline.starting import page
 
 UNIT = """\
 [Service]
 User=ubuntu
 WorkingDirectory=/opt/shop
 EnvironmentFile=/opt/shop/.env
-ExecStart=/opt/shop/.venv/bin/gunicorn shop.wsgi
+ExecStart=/opt/shop/.venv/bin/gunicorn --bind 127.0.0.1:8123 shop.wsgi
 """
-AT_BOOT = "[Service]\nType=oneshot\nExecStart=/opt/shop/scripts/deploy_machine.sh\n"
+AT_BOOT = "[Service]\nType=oneshot\nExecStart=/opt/shop/scripts/deploy_machine.sh main frontend\n"
 WORKFLOW = """\
 jobs:
   deploy:
     steps:
       - run: ssh ubuntu@scheduler.internal "cd /opt/shop && ./scripts/deploy_machine.sh main scheduler"
-      - run: ssh ubuntu@uat.internal "cd /opt/shop && ./scripts/deploy_machine.sh main frontend"
+      - run: ssh -p 2222 ubuntu@uat.internal "cd /opt/shop && ./scripts/deploy_machine.sh main frontend"
         continue-on-error: true
 """
 SCRIPT = "set -e\n# git pull is below\ngit pull origin $1\npython manage.py migrate --noinput\n"
 FRONT = json.dumps({"scripts": {"build": "vite build"}})
+SERVER = json.dumps({"scripts": {"start": "node server.js"}})
+NEXT = json.dumps({"scripts": {"build": "next build", "start": "next start"}})
+PROJECT = '[project]\nname = "shop"\nversion = "1"\n'
+FLASK_ENV = "from flask import current_app\n"
 SEED = {
     "manage.py": "",
     "poetry.lock": "",
@@ -42,57 +47,187 @@ SHAPES = {
     "django with poetry": ({"manage.py": "", "poetry.lock": "", "app.service": UNIT}, ["packages", "migrate"]),
     "django with uv": ({"manage.py": "", "uv.lock": "", "app.service": UNIT}, ["packages", "migrate"]),
     "django with pip": ({"manage.py": "", "requirements.txt": ""}, ["packages", "migrate"]),
+    "django with lists": ({"manage.py": "", "requirements/prod.txt": ""}, ["packages", "migrate"]),
     "a front end of its own": ({"backend/manage.py": "", "frontend/package.json": FRONT}, ["migrate", "pages"]),
     "flask with alembic": ({"alembic.ini": "", "requirements.txt": ""}, ["packages", "migrate"]),
-    "plain python": ({"pyproject.toml": "", "main.py": ""}, ["packages"]),
-    "node": ({"package.json": FRONT}, ["pages"]),
+    "flask-migrate": (
+        {"migrations/alembic.ini": "", "migrations/env.py": FLASK_ENV, "uv.lock": ""},
+        ["packages", "migrate"],
+    ),
+    "plain python": ({"pyproject.toml": PROJECT, "main.py": ""}, ["packages"]),
+    "python without packages": ({"pyproject.toml": "[tool.ruff]\n", "main.py": ""}, []),
+    "node": ({"package.json": FRONT, "package-lock.json": "{}"}, ["pages"]),
+    "a node server": ({"package.json": SERVER, "package-lock.json": "{}"}, ["node-packages"]),
+    "next": ({"package.json": NEXT, "yarn.lock": ""}, ["node-packages", "pages"]),
     "nothing that it knows": ({"index.php": ""}, []),
+    "nothing at all": ({}, []),
     "the seed's": (SEED, ["packages", "migrate"]),
 }
 
 
-def repository(place: Path, files: dict[str, str]) -> Path:
+def repository(place: Path, files: dict[str, str], url: str = "git@example.org:team/shop.git") -> Path:
     subprocess.run(["git", "init", "-q", "-b", "main", str(place)], check=True)
-    subprocess.run(["git", "remote", "add", "origin", "git@example.org:team/shop.git"], cwd=place, check=True)
+    subprocess.run(["git", "remote", "add", "origin", url], cwd=place, check=True)
     for name, text in files.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text)
     return place
 
 
+def written(place: Path, files: dict[str, str], **more: str) -> tuple[starting.Draft, FleetFile]:
+    draft = starting.write(starting.look(repository(place, files, **more)))
+    return draft, load(draft.text)
+
+
+def deploys(text: str) -> dict[str, str]:
+    return {".github/workflows/cd.yml": text}
+
+
 @pytest.mark.parametrize(("files", "steps"), SHAPES.values(), ids=SHAPES.keys())
 def test_what_it_writes_validates_and_has_the_steps(tmp_path, files, steps):
-    draft = starting.write(starting.look(repository(tmp_path, files)))
-    file = load(draft.text)
+    draft, file = written(tmp_path, files)
     assert [step.name for step in file.steps] == steps
-    assert (file.fleet.app, file.git) == ("shop", "git@example.org:team/shop.git")
-    assert all(starting.writing.ASK + question in draft.text for question in draft.asked)
+    assert (file.fleet.app, file.git, file.branch) == ("shop", "git@example.org:team/shop.git", "main")
+    assert all(page.ASK + question in draft.text for question in draft.asked)
 
 
 def test_it_takes_addresses_folder_and_units_from_what_people_have(tmp_path):
-    draft = starting.write(starting.look(repository(tmp_path, SEED)))
-    file = load(draft.text)
-    addresses = [machine.address for machine in file.fleet.machines]
-    assert addresses == ["ubuntu@scheduler.internal", "ubuntu@uat.internal"]
+    draft, file = written(tmp_path, SEED)
+    machines = file.fleet.machines
+    assert [each.address for each in machines] == ["ubuntu@scheduler.internal", "ubuntu@uat.internal:2222"]
     assert [stage.name for stage in file.fleet.stages] == ["scheduler", "uat"]
     assert [service.unit for service in file.services] == ["gunicorn.service"]  # the oneshot is what wakeline replaces
     assert file.deploy.path == "/opt/shop-releases"
+    assert file.deploy.env_file == ".env"
     assert any("cd.yml" in each for each in draft.taken)
+    assert "http://127.0.0.1:8123/" in draft.text
 
 
-def test_it_warns_of_pull_and_migrate_with_their_lines(tmp_path):
-    warnings = starting.write(starting.look(repository(tmp_path, SEED))).warnings
+def test_a_machine_that_the_workflow_goes_on_without_may_sleep_and_is_asked_about(tmp_path):
+    draft, file = written(tmp_path, SEED)
+    assert [each.presence.value for each in file.fleet.machines] == ["always", "on-demand"]
+    assert any(each.startswith("may uat be switched off?") for each in draft.asked)
+
+
+def test_the_script_is_offered_with_its_role_as_the_word_that_differs(tmp_path):
+    draft, _file = written(tmp_path, SEED)
+    assert '# script = "scripts/deploy_machine.sh main {role}"\n' in draft.text
+
+
+def test_a_workflow_with_an_action_names_machines_too(tmp_path):
+    action = "steps:\n  - uses: appleboy/ssh-action@v1\n    with:\n"
+    text = action + "      host: a.example.org,b.example.org\n      username: web\n      port: 2200\n"
+    _draft, file = written(tmp_path, deploys(text))
+    addresses = [each.address for each in file.fleet.machines]
+    assert addresses == ["web@a.example.org:2200", "web@b.example.org:2200"]
+
+
+def test_an_address_that_is_a_secret_is_asked_for_by_its_name(tmp_path):
+    draft, file = written(tmp_path, deploys("- run: ssh ${{ secrets.USER }}@${{ secrets.UAT_HOST }} ./x\n"))
+    assert [each.name for each in file.fleet.machines] == ["uat_host"]
+    assert any("secrets.UAT_HOST" in each for each in draft.asked)
+    assert "${" not in file.fleet.machines[0].address
+
+
+@pytest.mark.parametrize("hosts", [("10.0.0.5", "10.0.0.6"), ("app.one.org", "app.two.org")])
+def test_machines_are_told_apart(tmp_path, hosts):
+    _draft, file = written(tmp_path, deploys("".join(f"- run: ssh me@{host} ./x\n" for host in hosts)))
+    assert [each.name for each in file.fleet.machines] == [host.replace(".", "-") for host in hosts]
+
+
+def test_a_workflow_that_only_clones_over_ssh_is_no_deploy(tmp_path):
+    text = "- run: ssh-keyscan example.org\n- run: ssh -T git@github.com\n# - run: ssh me@old.example.org\n"
+    draft, file = written(tmp_path, deploys(text))
+    assert [each.name for each in file.fleet.machines] == ["first"]
+    assert any(each.startswith("the address of the machine") for each in draft.asked)
+
+
+def test_it_warns_of_pull_migrate_and_a_deploy_at_boot_with_what_to_change(tmp_path):
+    warnings = written(tmp_path, SEED)[0].warnings
     assert warnings[0].startswith("scripts/deploy_machine.sh:3: git pull")
     assert warnings[1].startswith("scripts/deploy_machine.sh:4: python manage.py migrate")
-    assert len(warnings) == 2
+    assert warnings[1].endswith('[ "$WAKELINE_ONCE" != run ] || python manage.py migrate --noinput')
+    assert warnings[2].startswith("scripts/deploy-on-startup.service: runs /opt/shop/scripts/deploy_machine.sh")
+    assert len(warnings) == 4
+
+
+def test_a_command_that_names_the_old_folder_is_shown_with_the_new_one(tmp_path):
+    warnings = written(tmp_path, {"app.service": UNIT})[0].warnings
+    assert len(warnings) == 1
+    assert warnings[0].startswith("app.service: ExecStart=/opt/shop/.venv/bin/gunicorn")
+    assert "→ ExecStart=/opt/shop-releases/current/.venv/bin/gunicorn --bind 127.0.0.1:8123 shop.wsgi" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'if [ "$WAKELINE_ONCE" = run ]; then\n  python manage.py migrate\nfi\n',
+        "case $WAKELINE_ONCE in\n  run) flask db upgrade ;;\nesac\n",
+        '[ "$WAKELINE_ONCE" != run ] || alembic upgrade head\n',
+        "python manage.py makemigrations --check\npython manage.py migrate --check\n",
+        "git fetch\ngit log -1\n",
+    ],
+)
+def test_it_does_not_warn_of_what_is_right_already(tmp_path, lines):
+    assert written(tmp_path, {"deploy.sh": lines})[0].warnings == ()
+
+
+def test_a_password_in_the_origin_goes_nowhere(tmp_path):
+    draft, file = written(tmp_path, {}, url="https://me:t0ken-of-mine@example.org/team/shop.git")
+    assert file.git == "https://example.org/team/shop.git"
+    assert "t0ken" not in str(draft)
+    assert any(each.startswith("how do the machines log in there?") for each in draft.asked)
+
+
+def test_files_that_a_list_of_packages_names_are_inputs_too(tmp_path):
+    files = {
+        "requirements.txt": "-r lists/base.txt\n",
+        "lists/base.txt": "-c limits.txt\ndjango\n",
+        "lists/limits.txt": "",
+    }
+    _draft, file = written(tmp_path, files)
+    assert file.steps[0].inputs == ("requirements.txt", "lists/base.txt", "lists/limits.txt")
+
+
+@pytest.mark.parametrize(
+    "files", [{"pyproject.toml": PROJECT}, {"requirements.txt": "-e .\n"}, {"package.json": FRONT}]
+)
+def test_what_is_made_from_the_code_has_the_code_as_its_input(tmp_path, files):
+    _draft, file = written(tmp_path, files)
+    assert file.steps[0].inputs == ("**",)
+
+
+def test_the_environment_is_where_the_unit_looks_for_it(tmp_path):
+    unit = UNIT.replace("/opt/shop/.venv/", "/opt/shop/env/")
+    _draft, file = written(tmp_path, {"manage.py": "", "requirements.txt": "", "a.service": unit})
+    assert file.steps[0].outputs == ("env",)
+    assert file.steps[1].run == "env/bin/python manage.py migrate --noinput"
+
+
+def test_an_application_in_a_folder_is_migrated_in_that_folder(tmp_path):
+    _draft, file = written(tmp_path, {"back/alembic.ini": "", "back/requirements.txt": "", "requirements.txt": ""})
+    assert file.steps[0].outputs == ("back/.venv",)
+    assert file.steps[1].run == "cd back && .venv/bin/python -m alembic -c alembic.ini upgrade head"
+    assert file.steps[1].verify == "cd back && .venv/bin/python $WAKELINE_VERIFY alembic alembic.ini"
+
+
+def test_a_template_unit_is_left_out_and_says_so(tmp_path):
+    draft, file = written(tmp_path, {"worker@.service": UNIT})
+    assert (file.services, "worker@.service is left out" in draft.text) == ((), True)
+
+
+def test_an_env_file_elsewhere_is_asked_about(tmp_path):
+    draft, file = written(tmp_path, {"a.service": UNIT.replace("/opt/shop/.env", "/etc/shop/env")})
+    assert file.deploy.env_file == ""
+    assert any("/etc/shop/env" in each for each in draft.asked)
 
 
 def test_names_from_outside_cannot_break_the_file(tmp_path):
     hostile = tmp_path / 'a"]\n[x'
     hostile.mkdir()
-    place = repository(hostile, {'we"ird.service': UNIT.replace("/opt/shop\n", '/opt/"\n')})
-    draft = starting.write(starting.look(place))
-    assert '\\"' in draft.text
+    unit = UNIT.replace("/opt/shop\n", '/opt/"\x1b[31m\x7f\n').replace("ubuntu", 'u"\n')
+    draft, _file = written(hostile, {'we"ird.service': unit, "é.service": unit, "plain.service": unit})
+    assert all(char.isprintable() or char == "\n" for char in draft.text)
 
 
 def wakeline(place: Path) -> subprocess.CompletedProcess[str]:
@@ -105,6 +240,14 @@ def test_it_never_writes_over_a_file(tmp_path):
     said = wakeline(place)
     assert (said.returncode, "is there already" in said.stderr) == (2, True)
     assert (place / "wakeline.toml").read_text() == "mine"
+
+
+def test_it_does_not_write_through_a_link(tmp_path):
+    place = repository(tmp_path / "app", {})
+    (place / "wakeline.toml").symlink_to(tmp_path / "elsewhere")
+    said = wakeline(place)
+    assert (said.returncode, "is there already" in said.stderr) == (2, True)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_outside_of_a_repository_it_says_so(tmp_path):

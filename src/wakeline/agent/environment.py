@@ -4,12 +4,12 @@
 |---|---|
 | HOME, USER, LOGNAME, SHELL | the deploy user's own, from the password file |
 | LANG | C.UTF-8 |
-| PATH | the fleet file's `path`, then the system's folders |
+| PATH | the fleet file's `path_for_steps`, then the system's folders |
 | XDG_CACHE_HOME, npm_config_cache, POETRY_CACHE_DIR, UV_CACHE_DIR, PIP_CACHE_DIR | folders below the app's path |
 | UV_COMPILE_BYTECODE | 1: outputs are read-only once complete, so bytecode must be made at once |
 | everything in `env_file` | as it stands there |
 | WAKELINE_RELEASE, _COMMIT, _ROLE, _MACHINE, _APP, _ENVIRONMENT, _ONCE | what, where, and `run`, `verify` or `skip` |
-| WAKELINE_VERIFY | a program that asks Django or Alembic for pending migrations; see verify_migrations.py |
+| WAKELINE_VERIFY | a program that asks Django, Alembic or Flask for pending migrations; see verify_migrations.py |
 | WAKELINE_OUTPUT, WAKELINE_OUTPUTS | where a step's outputs stay: make a virtual environment there |
 """
 
@@ -153,7 +153,7 @@ def explain_not_found(command: str, *, values: Mapping[str, str]) -> str:
             for place in _LOOKED_FOR:
                 found = Path(values.get("HOME", "/")) / place / name
                 if found.exists():
-                    return f"{text}; {name} is in {found.parent}: add that to `path`"
+                    return f"{text}; {name} is in {found.parent}: add that to `path_for_steps`"
     return text
 
 

@@ -2,80 +2,128 @@
 
 `migrate --check` of Django exits 1 for pending migrations, for a dead database and for a typing error alike, which is
 no answer to stand on. The agent puts this file beside itself and names it in $WAKELINE_VERIFY; the application's own
-Python, which has the framework, runs it in the release:
+Python, which has the framework, runs it where the migrate command itself runs:
 
-    verify = ".venv/bin/python $WAKELINE_VERIFY django manage.py"
+    verify = ".venv/bin/python $WAKELINE_VERIFY django manage.py"        (further databases: manage.py default other)
     verify = ".venv/bin/python $WAKELINE_VERIFY alembic alembic.ini"
+    verify = ".venv/bin/python $WAKELINE_VERIFY flask"      (Flask-Migrate)
 
-A database that is ahead of the code is fine: every migration that the code knows has been applied.
+An answer counts only when a database was asked: code that leaves early, with whatever exit code, is `cannot tell`. A
+database that is ahead of the code is fine: every migration that the code knows has been applied. Alembic keeps no
+list of what was applied, so for Alembic `ahead` means a revision that this release does not know.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import re
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 HAS, LACKS, CANNOT_TELL = 0, 10, 1
-_SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([\w.]+)["']""")
 
 
-def django(manage: str = "manage.py") -> int:
-    """Ask Django's own executor for what it would apply, on every database that may be migrated."""
+class NotAsked(Exception):
+    """The application's own code ended before a database was asked."""
+
+
+def django(manage: str = "manage.py", *aliases: str) -> int:
+    """Let manage.py set everything up as it always does, and ask where it would hand over to Django.
+
+    It is told a command that only looks: there are files that do more than hand over when they are told `migrate`.
+    """
+    answers: list[int] = []
+    management: Any = importlib.import_module("django.core.management")
+    management.execute_from_command_line = lambda *_: answers.append(_django_pending(aliases or ("default",)))
     sys.path.insert(0, str(Path(manage).resolve().parent))
-    found = _SETTINGS.search(Path(manage).read_text(encoding="utf-8"))
-    if found:
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", found[1])
+    sys.argv = [manage, "showmigrations"]
+    try:
+        runpy.run_path(manage, run_name="__main__")
+    except SystemExit as end:
+        if not answers:
+            raise NotAsked(f"{manage} ended with {end.code!r} before Django was asked") from end
+    if not answers:
+        raise NotAsked(f"{manage} does not call execute_from_command_line")
+    return answers[0]
+
+
+def _django_pending(aliases: tuple[str, ...]) -> int:
+    """What `migrate` would apply, on the database that it takes when nobody names one, or on those that are named."""
     importlib.import_module("django").setup()
     connections = importlib.import_module("django.db").connections
     executors = importlib.import_module("django.db.migrations.executor")
     pending = []
-    for alias in connections:
+    for alias in aliases:
         executor = executors.MigrationExecutor(connections[alias])
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
         pending += [f"{alias}: {migration.app_label}.{migration.name}" for migration, _ in plan]
+    return _answer(pending)
+
+
+def alembic(ini: str = "alembic.ini") -> int:
+    """Compare the heads of the scripts with what the database says it has."""
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m alembic` does
+    if not Path(ini).is_file():
+        raise NotAsked(f"there is no {ini} in {Path.cwd()}")
+    return _alembic_pending(importlib.import_module("alembic.config").Config(ini))
+
+
+def flask(application: str = "") -> int:
+    """The same for Flask-Migrate, whose env.py needs the application around it."""
+    sys.path.insert(0, str(Path.cwd()))
+    path = application or os.environ.get("FLASK_APP") or None
+    app = importlib.import_module("flask.cli").ScriptInfo(app_import_path=path).load_app()
+    with app.app_context():
+        return _alembic_pending(app.extensions["migrate"].migrate.get_config(None))
+
+
+def _alembic_pending(config: Any) -> int:
+    scripts = importlib.import_module("alembic.script").ScriptDirectory.from_config(config)
+    environment = importlib.import_module("alembic.runtime.environment")
+    known = {script.revision for script in scripts.walk_revisions()}
+    lacking: list[set[str]] = []  # one for each database that env.py asks
+
+    def look(present: tuple[str, ...], _context: object) -> list[object]:
+        applied: set[str] = set()
+        for revision in present:
+            ahead = revision not in known  # it was brought there through all that we know
+            applied |= known if ahead else {each.revision for each in scripts.iterate_revisions(revision, "base")}
+        lacking.append(set(scripts.get_heads()) - applied)
+        return []
+
+    with environment.EnvironmentContext(config, scripts, fn=look, dont_mutate=True):
+        scripts.run_env()
+    if not lacking:
+        raise NotAsked("env.py did not ask any database")
+    return _answer(sorted(set().union(*lacking)))
+
+
+def _answer(pending: list[str]) -> int:
     for each in pending:
         sys.stdout.write(f"{each}\n")
     return LACKS if pending else HAS
 
 
-def alembic(ini: str = "alembic.ini") -> int:
-    """Compare the heads of the scripts with what the database says it has."""
-    config = importlib.import_module("alembic.config").Config(ini)
-    scripts = importlib.import_module("alembic.script").ScriptDirectory.from_config(config)
-    environment = importlib.import_module("alembic.runtime.environment")
-    applied: set[str] = set()
-
-    def look(present: tuple[str, ...], _context: object) -> list[object]:
-        known = {script.revision for script in scripts.walk_revisions()}
-        for revision in present:
-            if revision not in known:
-                applied.update(known)  # the database is ahead: it was brought there through all that we know
-            else:
-                applied.update(each.revision for each in scripts.iterate_revisions(revision, "base"))
-        return []
-
-    with environment.EnvironmentContext(config, scripts, fn=look, dont_mutate=True):
-        scripts.run_env()
-    missing = set(scripts.get_heads()) - applied
-    for each in sorted(missing):
-        sys.stdout.write(f"{each}\n")
-    return LACKS if missing else HAS
-
-
 def main(arguments: list[str]) -> int:
     """Any problem at all is `cannot tell`, with its words."""
-    frameworks = {"django": django, "alembic": alembic}
+    frameworks: dict[str, Callable[..., int]] = {"django": django, "alembic": alembic, "flask": flask}
     if not arguments or arguments[0] not in frameworks:
         sys.stderr.write(f"usage: verify {'|'.join(frameworks)} [FILE]" + "\n")
         return CANNOT_TELL
     try:
-        return frameworks[arguments[0]](*arguments[1:2])
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a dead database, code that ends us: it cannot tell
-        sys.stderr.write(f"{type(error).__name__}: {error}" + "\n")
+        return frameworks[arguments[0]](*arguments[1:])
+    except BaseException as error:  # noqa: BLE001 - a dead database, a typing error, settings that exit: it cannot tell
+        sys.stderr.write(f"{type(error).__name__}: {_words(error)}" + "\n")
         return CANNOT_TELL
+
+
+def _words(error: BaseException) -> str:
+    """What an error says; Flask puts a whole stack trace into its own, of which the ends are enough."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join([lines[0], lines[-1]] if any(line.startswith("Traceback") for line in lines) else lines)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,27 @@ def run(folder: Path) -> Result:
     except git.GitFailed as error:
         raise Usage(f"{folder} is not in a git checkout", hint="run it inside your app's repository") from error
     if place.exists():
-        raise Usage(f"{place} is there already", hint="wakeline doctor looks whether it is right")
+        raise _there_already(place)
     draft = starting.write(starting.look(folder))
     load(draft.text, name=FILE)
-    place.write_text(draft.text, encoding="utf-8")
+    _write(place, draft.text)
     lines = [f"{FILE} written", *(f"  took {each}" for each in draft.taken)]
     lines += [f"  could not tell: {each}" for each in draft.asked]
     lines.append("next: answer its TODO lines, commit and push it, then: wakeline doctor, wakeline setup")
     data = {"file": str(place), "taken": list(draft.taken), "asked": list(draft.asked)}
     return Result("init", data, lines=lines, warnings=draft.warnings)
+
+
+def _write(place: Path, text: str) -> None:
+    """A file that has appeared since we looked is not written over either, nor one that a link leads to."""
+    try:
+        with place.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise _there_already(place) from error
+    except OSError as error:
+        raise Usage(f"{place} cannot be written: {error.strerror}", hint=f"ls -ld {place.parent}") from error
+
+
+def _there_already(place: Path) -> Usage:
+    return Usage(f"{place} is there already", hint="wakeline doctor looks whether it is right")

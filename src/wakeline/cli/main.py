@@ -100,9 +100,10 @@ def doctor(machine: str, verbose: bool, as_json: bool) -> None:
 @cli.command()
 @click.argument("topic", default="")
 @click.option("--schema", is_flag=True, help="The JSON Schema of wakeline.toml, for editors.")
-def docs(topic: str, schema: bool) -> None:
+@_JSON
+def docs(topic: str, schema: bool, as_json: bool) -> None:
     """Every key of wakeline.toml with an example, or those of one TOPIC."""
-    _run("docs", topic=topic, schema=schema)
+    _run("docs", topic=topic, schema=schema, as_json=as_json)
 
 
 @cli.group()

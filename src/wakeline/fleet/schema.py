@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from wakeline.core.lease import LENGTH_S
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])\Z")
 
 
@@ -18,7 +18,7 @@ def seconds(value: Any) -> float:
     match = _DURATION.match(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('not a length of time such as "30s", "5m", "2h" or "14d"')
-    return float(match[1]) * _UNITS[match[2]]
+    return float(match[1]) * UNITS[match[2]]
 
 
 def relative(value: Any) -> str:
@@ -31,7 +31,8 @@ def relative(value: Any) -> str:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(seconds, json_schema_input_type=str)]
+LENGTH = r"^\d+(\.\d+)?\s*[smhd]$"
+Duration = Annotated[float, BeforeValidator(seconds, json_schema_input_type=Annotated[str, Field(pattern=LENGTH)])]
 Inside = Annotated[str, BeforeValidator(relative, json_schema_input_type=str)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -137,8 +138,3 @@ class File(Table):
     step: tuple[StepTable, ...] = ()
     service: tuple[ServiceTable, ...] = ()
     repository: tuple[RepositoryTable, ...] = ()
-
-
-def json_schema() -> dict[str, Any]:
-    """The schema for editors, made from the classes above."""
-    return {**File.model_json_schema(by_alias=True, mode="validation"), "title": "wakeline.toml"}

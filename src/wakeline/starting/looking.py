@@ -1,96 +1,72 @@
-"""What can be seen of a repository that somebody wants to deploy. Reads files; decides nothing."""
+"""Looks at a repository that somebody wants to deploy. Reads files and git's configuration; decides little."""
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from wakeline.edges import git
+from wakeline.starting import scripts, workflow
+from wakeline.starting.facts import Front, Packages, Repository, Unit, Workflow
 
-_NOT_LOOKED_INTO = {".git", "node_modules", ".venv", "venv", "__pycache__", "dist", "build"}
-_SSH = re.compile(r"\bssh\b[^\n]*?\s(?:\"|')?([a-z_][\w.-]*@[\w.${}-]+)", re.IGNORECASE)
-_SCRIPT = re.compile(r"([\w./-]+\.sh)((?:\s+[\w./-]+)*)")
-
-
-@dataclasses.dataclass(frozen=True)
-class Unit:
-    """A systemd unit of the repository: where it stands, and the settings that matter here."""
-
-    file: str
-    user: str = ""
-    folder: str = ""
-    command: str = ""
-    env_file: str = ""
-    oneshot: bool = False
-
-    @property
-    def name(self) -> str:
-        """The unit's own name."""
-        return self.file.rpartition("/")[2]
-
-
-@dataclasses.dataclass(frozen=True)
-class Repository:
-    """Everything that `write` goes by. Paths are from the repository's root."""
-
-    name: str
-    url: str = ""
-    branch: str = "main"
-    manage: str = ""
-    alembic: str = ""
-    lock: str = ""
-    package: str = ""
-    build: bool = False
-    units: tuple[Unit, ...] = ()
-    workflow: str = ""
-    addresses: tuple[str, ...] = ()
-    scripts: tuple[str, ...] = ()
-    pulls: tuple[str, ...] = ()
-    migrates: tuple[str, ...] = ()
+_NOT_LOOKED_INTO = {"node_modules", ".venv", "venv", "vendor", "site-packages"}
+_READ_MAX = 1_000_000
+_LISTS = ("requirements.txt", "requirements/production.txt", "requirements/prod.txt", "requirements/base.txt")
+_JS_LOCKS = ("package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml")
 
 
 def look(folder: Path) -> Repository:
     """See what is there. Raises GitFailed outside of a repository."""
     top = git.top(folder)
     files = _files(top)
-    workflow, addresses, scripts = _workflow(top, files)
-    package = _first(files, "package.json")
-    url = _git(top, "config", "--get", "remote.origin.url")
-    called = re.split(r"[/:]", url.removesuffix(".git").rstrip("/"))[-1] or top.name
+    read = _reader(top)
+    manage, alembic = _first(files, "manage.py"), _first(files, "alembic.ini")
+    home = (manage or alembic).rpartition("/")[0]
+    units = tuple(_unit(each, read(each)) for each in files if each.endswith(".service"))
+    deploys = _workflow(files, read)
+    url, password_left_out = _without_password(_git(top, "config", "--get", "remote.origin.url"))
+    called = re.split(r"[/:]", url.rstrip("/").removesuffix(".git"))[-1] or top.name
     return Repository(
-        name=re.sub(r"[^a-z0-9_-]+", "-", called.lower()).strip("-_") or "app",
+        name=called,
         url=url,
+        password_left_out=password_left_out,
         branch=_branch(top),
-        manage=_first(files, "manage.py"),
-        alembic=_first(files, "alembic.ini"),
-        lock=next((found for name in _LOCKS if (found := _first(files, name))), ""),
-        package=package,
-        build=bool(package) and '"build"' in _text(top / package),
-        units=tuple(_unit(top, each) for each in files if each.endswith(".service")),
-        workflow=workflow,
-        addresses=addresses,
-        scripts=scripts,
-        pulls=_lines(top, scripts, "git pull"),
-        migrates=_lines(top, scripts, "migrate"),
+        manage=manage,
+        alembic=alembic,
+        flask="current_app" in read(f"{home}/env.py".lstrip("/")) if alembic and not manage else False,
+        packages=_packages(files, read, home=home),
+        front=_front(files, read),
+        units=units,
+        workflow=deploys,
+        warnings=_warnings(files, read, units=units, deploys=deploys),
     )
 
 
-_LOCKS = ("uv.lock", "poetry.lock", "requirements.txt", "pyproject.toml")
+def _files(top: Path) -> tuple[str, ...]:
+    """What git knows or would add, those near the root first."""
+    listing = git.ask(["ls-files", "-z", "--cached", "--others", "--exclude-standard"], at=top)
+    paths = [Path(each) for each in listing.split("\0") if each]
+    kept = (path for path in paths if not _NOT_LOOKED_INTO & set(path.parts) and (top / path).is_file())
+    return tuple(str(path) for path in sorted(kept, key=lambda path: (len(path.parts), path)))
 
 
-def _files(top: Path) -> list[str]:
-    """Files by path, those near the root first."""
-    found = [
-        each.relative_to(top)
-        for each in top.rglob("*")
-        if not _NOT_LOOKED_INTO & set(each.relative_to(top).parts) and each.is_file()
-    ]
-    return [str(each) for each in sorted(found, key=lambda path: (len(path.parts), path))]
+def _reader(top: Path) -> Callable[[str], str]:
+    def read(name: str) -> str:
+        """The text of a file; nothing for one that is not there or may not be read."""
+        try:
+            with (top / name).open("rb") as file:
+                return file.read(_READ_MAX).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    return read
 
 
-def _first(files: list[str], name: str) -> str:
-    return next((each for each in files if each.rpartition("/")[2] == name and each.count("/") <= 2), "")
+def _first(files: tuple[str, ...], name: str) -> str:
+    return next((each for each in files if each.rpartition("/")[2] == name), "")
 
 
 def _git(top: Path, *arguments: str) -> str:
@@ -99,49 +75,125 @@ def _git(top: Path, *arguments: str) -> str:
 
 
 def _branch(top: Path) -> str:
-    default = _git(top, "symbolic-ref", "--short", "refs/remotes/origin/HEAD").rpartition("/")[2]
+    default = _git(top, "symbolic-ref", "--short", "refs/remotes/origin/HEAD").removeprefix("origin/")
     return default or _git(top, "symbolic-ref", "--short", "HEAD") or "main"
 
 
-def _unit(top: Path, file: str) -> Unit:
+def _without_password(url: str) -> tuple[str, bool]:
+    """Who logs in over https does so with a token or a password: neither belongs into a file."""
+    bare = re.sub(r"^(https?://)[^/@]*@", r"\1", url)
+    return bare, bare != url
+
+
+def _unit(file: str, text: str) -> Unit:
     """The settings of a unit file: a later one of the same name overrides, as in systemd."""
     found: dict[str, str] = {}
-    for line in _text(top / file).splitlines():
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
         key, equals, value = line.partition("=")
         if equals and not line.lstrip().startswith(("#", ";")):
             found[key.strip()] = value.strip()
     return Unit(
         file,
         user=found.get("User", ""),
-        folder=found.get("WorkingDirectory", "").lstrip("-"),
-        command=found.get("ExecStart", ""),
+        folder=found.get("WorkingDirectory", "").lstrip("-").rstrip("/"),
+        command=found.get("ExecStart", "").lstrip("@-:+!|"),
         env_file=found.get("EnvironmentFile", "").lstrip("-"),
         oneshot=found.get("Type") == "oneshot",
     )
 
 
-def _workflow(top: Path, files: list[str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """The GitHub workflow that deploys over ssh, the addresses it names, and the scripts it runs there."""
-    for file in files:
-        if file.startswith(".github/workflows/") and file.endswith((".yml", ".yaml")):
-            text = _text(top / file)
-            if re.search(r"\bssh\b|appleboy/ssh-action", text):
-                addresses = tuple(dict.fromkeys(each for each in _SSH.findall(text) if "$" not in each))
-                known = {each for each in files if each.endswith(".sh")}
-                called = (match[1].rpartition("/")[2] for match in _SCRIPT.finditer(text))
-                scripts = (each for name in called for each in known if each.rpartition("/")[2] == name)
-                return file, addresses, tuple(dict.fromkeys(scripts))
-    return "", (), tuple(each for each in files if each.endswith(".sh") and "deploy" in each)
+def _packages(files: tuple[str, ...], read: Callable[[str], str], *, home: str) -> Packages | None:
+    """The list of packages nearest to the application: in its folder, at the root, or anywhere."""
+    folders = dict.fromkeys((home, "", *(each.rpartition("/")[0] for each in files)))
+    return next((found for folder in folders if (found := _packages_in(folder, files, read))), None)
 
 
-def _lines(top: Path, scripts: tuple[str, ...], words: str) -> tuple[str, ...]:
-    return tuple(
-        f"{script}:{number}: {line.strip()}"
-        for script in scripts
-        for number, line in enumerate(_text(top / script).splitlines(), 1)
-        if words in line and not line.lstrip().startswith("#")
+def _packages_in(folder: str, files: tuple[str, ...], read: Callable[[str], str]) -> Packages | None:
+    place = f"{folder}/" if folder else ""
+    for name, tool in (("uv.lock", "uv"), ("poetry.lock", "poetry")):
+        if place + name in files:
+            return Packages(tool, place + name)
+    named = (each for each in files if re.fullmatch(re.escape(place) + r"requirements[^/]*\.txt", each))
+    usual = (place + name for name in _LISTS)
+    for name in (*usual, *(each for each in named if not re.search(r"dev|test|lint|doc", each))):
+        if name in files:
+            reads, installs_code = _listed(name, place, read)
+            return Packages("pip", name, reads, installs_code)
+    if re.search(r"(?m)^\[(project|tool\.poetry)\]", read(f"{place}pyproject.toml")):
+        return Packages("project", f"{place}pyproject.toml")
+    return None
+
+
+def _listed(name: str, place: str, read: Callable[[str], str]) -> tuple[tuple[str, ...], bool]:
+    """The files that a requirements file names in turn, and whether it installs the repository's own code."""
+    found: list[str] = []
+    installs_code = False
+    waiting = [name]
+    while waiting:
+        each = waiting.pop()
+        for line in read(each).splitlines():
+            if other := re.match(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]*([\w./-]+)", line):
+                path = _beside(each, other[1])
+                if path and path not in (name, *found):
+                    found.append(path)
+                    waiting.append(path)
+            elif own := re.match(r"\s*(?:-e\s*|--editable[\s=]*)?(\.\S*)", line):
+                is_file = own[1].endswith((".whl", ".gz", ".zip"))
+                found += [path for path in [_beside(f"{place}x", own[1])] if is_file and path]
+                installs_code |= not is_file
+    return tuple(found), installs_code
+
+
+def _beside(file: str, other: str) -> str:
+    """A path that is written in `file`, from the root; nothing where it leads out of the repository."""
+    parts: list[str] = file.split("/")[:-1]
+    for part in other.split("/"):
+        if part == ".." and not parts:
+            return ""
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _front(files: tuple[str, ...], read: Callable[[str], str]) -> Front | None:
+    """The package.json nearest to the root that builds or starts something."""
+    for file in (each for each in files if each.rpartition("/")[2] == "package.json"):
+        known = _scripts(read(file))
+        place = file.removesuffix("package.json")
+        if "build" in known or "start" in known:
+            lock = next((place + each for each in _JS_LOCKS if place + each in files), "")
+            configs = [each for each in files if re.fullmatch(re.escape(place) + r"(vite|vue|next)\.config\.\w+", each)]
+            said = any(re.search(r"outDir|outputDir|distDir", read(each)) for each in configs)
+            return Front(file, lock, str(known.get("build", "")), starts="start" in known, says_where=said)
+    return None
+
+
+def _scripts(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return {}
+    found = data.get("scripts") if isinstance(data, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _workflow(files: tuple[str, ...], read: Callable[[str], str]) -> Workflow:
+    """The first workflow that reaches machines over ssh."""
+    own = [each for each in files if each.endswith(".sh")]
+    places = (each for each in files if re.fullmatch(r"\.github/workflows/[^/]+\.ya?ml", each))
+    found = (workflow.read(each, read(each), scripts=own) for each in places)
+    return next((each for each in found if each.addresses), Workflow())
+
+
+def _warnings(
+    files: tuple[str, ...], read: Callable[[str], str], *, units: tuple[Unit, ...], deploys: Workflow
+) -> tuple[str, ...]:
+    called = [call[0] for call in deploys.calls]
+    usual = [each for each in files if each.endswith(".sh") and "deploy" in each.rpartition("/")[2]]
+    return (
+        *(line for each in dict.fromkeys([*called, *usual]) for line in scripts.in_script(each, read(each))),
+        *scripts.in_workflow(deploys.file, read(deploys.file) if deploys.file else ""),
+        *scripts.at_boot(units),
     )
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")

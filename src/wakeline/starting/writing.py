@@ -1,13 +1,18 @@
-"""From what a repository looks like to a fleet file that its owner would keep. Pure: text in, text out."""
+"""From what a repository looks like to a fleet file that its owner would keep. Pure: facts in, text out."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import re
+from collections.abc import Iterator
 
-from wakeline.starting.looking import Repository, Unit
+from wakeline.starting.facts import Address, Repository, Unit
+from wakeline.starting.making import steps
+from wakeline.starting.page import Page, listed, plain, printable, quoted
 
-ASK = "# TODO "
+_BESIDE = "-releases"
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\-]+\.service")
+_LISTENS = re.compile(r"(?:--bind[= ]|-b[= ]?|--port[= ]|--listen[= ]|runserver )\s*(?:[\w.\[\]*-]+:)?(\d{2,5})\b")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,164 +25,153 @@ class Draft:
     warnings: tuple[str, ...]
 
 
-class _Page:
-    """Lines of the file as they are written, with the two lists that go to the screen."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.taken: list[str] = []
-        self.asked: list[str] = []
-
-    def add(self, *lines: str) -> None:
-        self.lines += lines
-
-    def take(self, what: str, source: str) -> None:
-        self.taken.append(f"{what}, from {source}")
-
-    def ask(self, question: str) -> None:
-        if question not in self.asked:
-            self.asked.append(question)
-        self.lines.append(ASK + question)
-
-
 def write(seen: Repository) -> Draft:
     """The whole file."""
-    page = _Page()
-    services = [unit for unit in seen.units if not unit.oneshot]
+    page = Page()
+    services = [unit for unit in seen.units if not unit.oneshot and _UNIT.fullmatch(unit.name)]
     _head(page, seen)
     _deploy(page, seen, services)
     _stages(page, seen, services)
-    _steps(page, seen)
-    _services(page, services)
-    return Draft("\n".join(page.lines) + "\n", tuple(page.taken), tuple(page.asked), _warnings(seen))
+    steps(page, seen, services)
+    _services(page, seen, services)
+    return Draft(
+        "\n".join(page.lines).rstrip() + "\n",
+        tuple(page.taken),
+        tuple(page.asked),
+        (*seen.warnings, *_left_behind(services)),
+    )
 
 
-def _head(page: _Page, seen: Repository) -> None:
-    page.add("# Written by `wakeline init`. `wakeline docs` explains every key.", "", f"app = {_quoted(seen.name)}")
+def _head(page: Page, seen: Repository) -> None:
+    page.add("# Written by `wakeline init`. `wakeline docs` explains every key.", "")
+    page.add(f"app = {quoted(plain(seen.name, otherwise='app'))}")
+    page.ask("which environment is this? production, uat, …")
     page.add('environment = "production"')
     if seen.url:
         page.take(f"the repository {seen.url}", "git's remote origin")
     else:
         page.ask("where do the machines fetch the code from?")
-    page.add(f"git = {_quoted(seen.url or 'git@example.org:team/app.git')}", f"branch = {_quoted(seen.branch)}", "")
+    if seen.password_left_out:
+        page.ask("how do the machines log in there? origin had a name or a token in it, which was left out")
+    page.add(f"git = {quoted(seen.url or 'git@example.org:team/app.git')}")
+    page.take(f"the branch {seen.branch}", "git")
+    page.add(f"branch = {quoted(seen.branch)}", "")
 
 
-def _deploy(page: _Page, seen: Repository, services: list[Unit]) -> None:
-    folder = next((unit.folder for unit in services if unit.folder.startswith("/")), "")
+def _deploy(page: Page, seen: Repository, services: list[Unit]) -> None:
+    placed = _placed(services)
     page.add("[deploy]")
-    if folder:
-        page.take(f"the folder {folder}", next(unit.file for unit in services if unit.folder == folder))
-        page.add(f"# {folder} is left as it is; releases live beside it until you take it away")
-    page.add(f"path = {_quoted((folder.rstrip('/') + '-releases') if folder else '/opt/' + seen.name)}")
-    env_file = next((unit for unit in services if unit.env_file), None)
-    if env_file is not None:
-        name = env_file.env_file.rpartition("/")[2]
-        page.take(f"{name} for the steps", env_file.file)
-        page.add(f"shared = [{_quoted(name)}]   # below PATH/shared on every machine", f"env_file = {_quoted(name)}")
+    if placed:
+        page.take(f"the folder {placed.folder}", placed.file)
+        page.say(f"{placed.folder} is left as it is; releases live beside it until you take it away.")
+        page.add(f"path = {quoted(placed.folder + _BESIDE)}")
+    else:
+        page.add(f"path = {quoted('/opt/' + plain(seen.name, otherwise='app'))}")
+    _env_file(page, services)
+    if seen.workflow.calls:
+        page.take(f"your own script {seen.workflow.calls[0][0]}, as a comment", seen.workflow.file)
+        page.say("Your own script instead of all steps but those with `once`; see `wakeline docs script`.")
+        page.say(f"script = {quoted(_call(seen.workflow.calls))}")
     page.add("")
 
 
-def _stages(page: _Page, seen: Repository, services: list[Unit]) -> None:
+def _placed(services: list[Unit]) -> Unit | None:
+    return next((unit for unit in services if re.match(r"/[^%]+\Z", unit.folder)), None)
+
+
+def _left_behind(services: list[Unit]) -> Iterator[str]:
+    """`setup` moves a unit's working folder to the release; a command with the old folder in it stays where it was."""
+    placed = _placed(services)
+    for unit in services:
+        if placed and f"{placed.folder}/" in unit.command:
+            moved = unit.command.replace(f"{placed.folder}/", f"{placed.folder}{_BESIDE}/current/")
+            yield printable(f"{unit.file}: ExecStart={unit.command}   → ExecStart={moved}, or it runs the old folder's")
+
+
+def _env_file(page: Page, services: list[Unit]) -> None:
+    """A file in the app's folder is shared by all releases; one elsewhere stays where it is."""
+    unit = next((unit for unit in services if unit.env_file), None)
+    if unit is None:
+        return
+    name = unit.env_file.removeprefix(f"{unit.folder}/")
+    if re.fullmatch(r"(?!/|~)[\w./-]+", name) and ".." not in name.split("/"):
+        page.take(f"{name} for the steps", unit.file)
+        page.add(f"shared = {listed(name)}   # below PATH/shared on every machine", f"env_file = {quoted(name)}")
+        return
+    page.ask(f"{unit.name} reads {unit.env_file}: do the steps need it too? then copy it to PATH/shared/.env")
+    page.add('# shared = [".env"]', '# env_file = ".env"')
+
+
+def _call(calls: tuple[tuple[str, ...], ...]) -> str:
+    """The call of a script. The one word in which the calls for several machines differ is the role."""
+    first = calls[0]
+    alike = [call for call in calls if call[0] == first[0] and len(call) == len(first)]
+    differ = {place for call in alike for place, word in enumerate(call) if word != first[place]}
+    return " ".join("{role}" if differ == {place} else word for place, word in enumerate(first))
+
+
+def _stages(page: Page, seen: Repository, services: list[Unit]) -> None:
     """One stage for each address; where none is known, one for a machine that is always on."""
-    user = next((unit.user for unit in services if unit.user), "deploy")
-    if seen.addresses:
-        page.take(f"{len(seen.addresses)} address(es)", seen.workflow)
-    addresses = seen.addresses or (f"{user}@first.example.org",)
+    user = next((unit.user for unit in services if re.fullmatch(r"[a-z_][\w-]*", unit.user)), "deploy")
+    known = seen.workflow.addresses
+    if known:
+        page.take(f"{len(known)} machine(s), in their order", seen.workflow.file)
     roles = _roles(services)
-    for index, address in enumerate(addresses):
-        host = address.rpartition("@")[2].split(".")[0].lower()
-        page.add("[[stage]]", f"name = {_quoted(_plain(host))}", "[[stage.machine]]", f"name = {_quoted(_plain(host))}")
-        if not seen.addresses:
+    names = _names(known or (Address(f"{user}@first"),))
+    for index, address in enumerate(known or (Address(f"{user}@first.example.org"),)):
+        name = names[index]
+        page.add("[[stage]]", f"name = {quoted(name)}", "[[stage.machine]]", f"name = {quoted(name)}")
+        if not known:
             page.ask("the address of the machine, and one [[stage]] for each further one, in the order of the deploy")
-        page.add(f"address = {_quoted(address)}")
-        page.ask('is it always on? a machine that is switched off to save money is "on-demand"')
+        elif address.behind:
+            page.ask(f"the address of {name}: {seen.workflow.file} has it in {address.behind}")
+        page.add(f"address = {quoted(f'{user}@{name}.example.org' if address.behind else address.text)}")
+        _presence(page, name, address, seen.workflow.file)
+        if roles and index == 0 and len(known) > 1:
+            page.ask(f"which of these does each machine run? roles: {', '.join(roles)}")
+        page.add(*([f"roles = {listed(*roles)}"] if roles else []), "")
+
+
+def _presence(page: Page, name: str, address: Address, file: str) -> None:
+    if address.may_fail:
+        page.ask(f"may {name} be switched off? {file} goes on without it; if it is always on, write always")
+        page.add('presence = "on-demand"')
+    else:
+        page.ask(f'is {name} always on? a machine that is switched off when nobody needs it is "on-demand"')
         page.add('presence = "always"')
-        if roles and index == 0 and len(addresses) > 1:
-            page.ask(f"which of these does it run? roles: {', '.join(roles)}")
-        page.add(*([f"roles = [{', '.join(map(_quoted, roles))}]"] if roles else []), "")
+
+
+def _names(addresses: tuple[Address, ...]) -> list[str]:
+    """A machine is called by its host's first part, where that tells it from the others and is no number."""
+    hosts = [re.sub(r":\d+\Z", "", each.text.rpartition("@")[2]) for each in addresses]
+    hosts = [re.sub(r"[${}]|\b(?:secrets|vars|env)\.", "", host) for host in hosts]
+    short = [plain(host.partition(".")[0], otherwise="machine") for host in hosts]
+    is_clear = len(set(short)) == len(short) and not any(each.isdigit() for each in short)
+    names: list[str] = []
+    for name in short if is_clear else (plain(host, otherwise="machine") for host in hosts):
+        taken = (f"{name[:55]}-{number}" for number in range(2, len(hosts) + 2))
+        names.append(name if name not in names else next(each for each in taken if each not in names))
+    return names
 
 
 def _roles(services: list[Unit]) -> list[str]:
-    return [_plain(unit.name.rpartition(".")[0]) for unit in services]
+    return list(dict.fromkeys(plain(unit.role, otherwise="service") for unit in services))
 
 
-def _steps(page: _Page, seen: Repository) -> None:
-    _packages(page, seen)
-    if seen.manage:
-        _once(page, seen, f"{_python(seen)} {seen.manage} migrate --noinput", f"django {seen.manage}", seen.manage)
-    elif seen.alembic:
-        run = f"{_python(seen)} -m alembic -c {seen.alembic} upgrade head"
-        _once(page, seen, run, f"alembic {seen.alembic}", seen.alembic)
-    if seen.build:
-        folder = seen.package.rpartition("/")[0]
-        page.take("a front-end build", seen.package)
-        where = f"cd {folder} && " if folder else ""
-        page.add("[[step]]", 'name = "pages"', f'run = "{where}npm ci && npm run build"')
-        page.add(f"inputs = [{_quoted(f'{folder}/**' if folder else 'package*.json')}]")
-        page.ask("where does the build put its files?")
-        page.add(f"outputs = [{_quoted(f'{folder}/dist' if folder else 'dist')}]", "")
-
-
-def _packages(page: _Page, seen: Repository) -> None:
-    """A virtual environment is made at its cache path: its scripts name the folder that it was made in."""
-    name = seen.lock.rpartition("/")[2]
-    make = "python3 -m venv $WAKELINE_OUTPUT && "
-    ways = {
-        "uv.lock": ("uv sync --frozen --no-dev --no-install-project", '"uv.lock", "pyproject.toml"'),
-        "poetry.lock": (
-            make + "VIRTUAL_ENV=$WAKELINE_OUTPUT PATH=$WAKELINE_OUTPUT/bin:$PATH poetry install --only main --no-root",
-            '"poetry.lock", "pyproject.toml"',
-        ),
-        "requirements.txt": (make + "$WAKELINE_OUTPUT/bin/pip install -r requirements.txt", '"requirements.txt"'),
-        "pyproject.toml": (make + "$WAKELINE_OUTPUT/bin/pip install .", '"pyproject.toml"'),
-    }
-    if name not in ways:
-        return
-    page.take("the packages", seen.lock)
-    run, inputs = ways[name]
-    folder = seen.lock.rpartition("/")[0]
-    if folder:
-        run, inputs = f"cd {folder} && {run}", inputs.replace('"', f'"{folder}/', 1).replace(', "', f', "{folder}/')
-    page.add(
-        "[[step]]", 'name = "packages"', f"run = {_quoted(run)}", f"inputs = [{inputs}]", 'outputs = [".venv"]', ""
-    )
-
-
-def _once(page: _Page, seen: Repository, run: str, verify: str, source: str) -> None:
-    page.take("migrations, as a once-step", source)
-    page.add("[[step]]", 'name = "migrate"', "once = true", f"run = {_quoted(run)}")
-    page.add(f"verify = {_quoted(f'{_python(seen)} $WAKELINE_VERIFY {verify}')}")
-    page.add('# backup = "pg_dump --file=/var/backups/before.sql …"   # before the first run', "")
-
-
-def _python(seen: Repository) -> str:
-    return ".venv/bin/python" if seen.lock else "python3"
-
-
-def _services(page: _Page, services: list[Unit]) -> None:
+def _services(page: Page, seen: Repository, services: list[Unit]) -> None:
+    for unit in seen.units:
+        if unit not in services:
+            page.say(f"{unit.name} is left out: {'it ends by itself' if unit.oneshot else 'name the instance'}.")
     for unit in services:
         page.take(f"the service {unit.name}", unit.file)
-        page.add("[[service]]", f"unit = {_quoted(unit.name)}")
-        page.add(f"roles = [{_quoted(_plain(unit.name.rpartition('.')[0]))}]")
-        page.ask("an address of it that answers 200 when it is well, or a command")
-        page.add('# health = { http = "http://127.0.0.1:8000/healthz", within = "30s" }', "")
+        if unit.command:
+            page.say(f"runs {unit.command}" + (f" as {unit.user}" if unit.user else ""))
+        page.add("[[service]]", f"unit = {quoted(unit.name)}")
+        page.add(f"roles = {listed(plain(unit.role, otherwise='service'))}")
+        port = _LISTENS.search(unit.command)
+        page.ask(f"an address of {unit.name} that answers 200 when it is well, or a command")
+        page.say(f'health = {{ http = "http://127.0.0.1:{port[1] if port else 8000}/", within = "30s" }}')
+        page.add("")
     if not services:
         page.ask("what runs the release? one [[service]] for each systemd unit")
         page.add("# [[service]]", '# unit = "app.service"')
-
-
-def _warnings(seen: Repository) -> tuple[str, ...]:
-    found = [f"{line}   → take it out: the commit is checked out before a script runs" for line in seen.pulls]
-    found += [
-        f'{line}   → only where [ "$WAKELINE_ONCE" = run ], or it runs on every machine' for line in seen.migrates
-    ]
-    return tuple(found)
-
-
-def _plain(name: str) -> str:
-    kept = "".join(char if char.isalnum() or char in "-_" else "-" for char in name.lower())
-    return kept.strip("-_") or "machine"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
