@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from stories.conftest import interrupt, until
 from stories.test_looking import everything
 
 
@@ -125,3 +126,32 @@ def test_leave_in_json_is_the_one_envelope(deployed):
 def test_a_machine_that_is_none_is_told_with_those_that_are(fleet):
     said = fleet.wakeline("leave", "uta")
     assert (said.code, "machines: scheduler, uat" in said.err) == (2, True), said
+
+
+def test_law_8_a_machine_is_not_left_while_a_rollout_is_under_way(deployed):
+    text = (deployed.app / "wakeline.toml").read_text()
+    deployed.write("wakeline.toml", text.replace("[deploy]\n", '[deploy]\nlease = "10s"\n'))
+    gate = deployed.root / "gate"
+    deployed.commit("two", pages_sh=f"touch {gate}.reached; while [ ! -e {gate} ]; do sleep 0.05; done")
+    running = deployed.begin("deploy")
+    until((deployed.root / "gate.reached").exists)
+    said = deployed.wakeline("leave", "--yes")
+    gate.touch()
+    assert (said.code, "has the lease since" in said.err) == (3, True), said
+    assert left(deployed) == []
+    assert running.wait(60) == 0
+    running.communicate()
+
+
+def test_law_4_a_machine_whose_journal_may_know_how_a_once_step_ended_is_not_left(fleet):
+    gate = fleet.root / "gate"
+    fleet.commit("one", migrate_sh=f"touch {gate}.reached; while [ ! -e {gate} ]; do sleep 0.05; done; cat schema >>$1")
+    running = fleet.begin("deploy")
+    until((fleet.root / "gate.reached").exists)
+    assert interrupt(running).code == 130
+    for words in (("leave", "scheduler"), ("leave", "scheduler", "--yes")):
+        said = fleet.wakeline(*words)
+        assert (said.code, "wakeline resolve migrate" in said.err) == (4, True), said
+    assert fleet.wakeline("leave", "uat", "--yes").code == 0, "nothing is in doubt on that one"
+    gate.touch()
+    until(lambda: fleet.database == ["0001"])
