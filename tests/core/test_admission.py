@@ -1,7 +1,17 @@
 """Which request becomes which release: laws 4, 8 and 10 at the door."""
 
 from core.test_state import BOTH, approved, claimed, made, outcome, state, taken
-from wakeline.core.admission import Ancestry, Blocked, CarryOn, NewRelease, Refused, deploy, first_in_line, rollback
+from wakeline.core.admission import (
+    Ancestry,
+    Blocked,
+    CarryOn,
+    NewRelease,
+    Refused,
+    deploy,
+    first_in_line,
+    leave,
+    rollback,
+)
 
 FRESH = Ancestry()
 
@@ -24,6 +34,14 @@ def test_law_4_an_open_claim_blocks_deploy_and_rollback():
         assert isinstance(answer, Refused)
         assert answer.blocked is Blocked.IN_DOUBT
         assert "wakeline resolve migrate" in answer.hint
+
+
+def test_law_4_a_machine_with_an_open_claim_is_not_left():
+    now = state(taken(), *good(1), claimed())
+    answer = leave(now, machines={"scheduler", "uat"})
+    assert isinstance(answer, Refused)
+    assert "was started on scheduler" in answer.why
+    assert leave(now, machines={"uat"}) is None
 
 
 def test_an_unfinished_release_is_carried_on():

@@ -166,3 +166,14 @@ def test_folding_on_top_of_a_state_is_the_same_as_folding_all():
     drafts = [taken(), made(1), *approved(1, *BOTH), made(2), outcome(2, "uat", "failed")]
     records = chain([Draft(*d) for d in drafts], ids=[str(n) for n in range(9)], previous=GENESIS, at="t", by="a")
     assert fold(records[3:], start=fold(records[:3])) == fold(records)
+
+
+def set_up(machine: str, **more):
+    return ("set-up", {"machine": machine, "machine_id": f"id of {machine}", **more})
+
+
+def test_a_machine_that_was_left_is_no_longer_known_until_it_is_set_up_again():
+    left = state(set_up("uat", unsigned=True), ("left", {"machine": "uat"}))
+    assert (dict(left.machines), left.unsigned, left.left) == ({}, frozenset(), {"uat"})
+    again = state(set_up("uat"), ("left", {"machine": "uat"}), set_up("uat"))
+    assert (set(again.machines), again.left) == ({"uat"}, frozenset())

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 Finding = tuple[str, str, str, str]
 OK, WARNING, PROBLEM, CANNOT_TELL = "ok", "warning", "problem", "cannot-tell"
@@ -123,39 +123,74 @@ def _units(asked: Mapping[str, Any]) -> Iterator[Finding]:
 def _database(asked: Mapping[str, Any]) -> Iterator[Finding]:
     """Whether the database of `env_file` answers, and whether something stands in between."""
     values = _env_file(asked["env_file"])
-    url = urlsplit(values.get("DATABASE_URL", ""))
-    host = url.hostname or values.get("DATABASE_HOST") or values.get("PGHOST") or values.get("DB_HOST") or ""
+    found = database_of(values)
+    if isinstance(found, str):
+        yield "database", CANNOT_TELL, found, f"host and port in {asked['env_file']}"
+        return
+    host, port, url = found
     if not host or host.startswith("/"):
         return
-    port = url.port or int(values.get("PGPORT") or values.get("DATABASE_PORT") or values.get("DB_PORT") or 5432)
     try:
-        socket.create_connection((host, port), timeout=5).close()
+        with socket.create_connection((host, port), timeout=5) as connection:
+            address = str(connection.getpeername()[0])
     except OSError as error:
         yield "database", PROBLEM, f"{host} port {port}: {error}", "reachable as the deploy user"
         return
     yield "database", OK, f"{host} port {port} answers", ""
-    if url.scheme.startswith("postgres"):
-        yield _pooler(values["DATABASE_URL"], port)
+    if url:
+        yield _pooler(url, address, port)
+    elif "PGHOST" in values or port == _POSTGRESQL:
+        yield "pooler", CANNOT_TELL, f"there is no DATABASE_URL in {asked['env_file']} to ask with", _NO_POOLER
 
 
-def _pooler(url: str, port: int) -> Finding:
-    wanted = "a direct connection: behind a pooler in transaction mode an advisory lock is no lock"
+_POSTGRESQL = 5432
+_NO_POOLER = "a direct connection: behind a pooler in transaction mode an advisory lock is no lock"
+_WHO_ANSWERS = "select coalesce(host(inet_server_addr()), ''), coalesce(inet_server_port(), 0)"
+
+
+def database_of(values: Mapping[str, str]) -> tuple[str, int, str] | str:
+    """Host, port and (for PostgreSQL) URL of the settings of an application, or why they cannot be read."""
+    try:
+        url = urlsplit(values.get("DATABASE_URL", ""))
+        host = url.hostname or values.get("DATABASE_HOST") or values.get("PGHOST") or values.get("DB_HOST") or ""
+        port = url.port or values.get("PGPORT") or values.get("DATABASE_PORT") or values.get("DB_PORT") or _POSTGRESQL
+        return host, int(port), values["DATABASE_URL"] if url.scheme.startswith("postgres") else ""
+    except ValueError:
+        return "the database's address cannot be read"  # its text may hold the password
+
+
+def _pooler(url: str, address: str, port: int) -> Finding:
     if not shutil.which("psql"):
-        return "pooler", CANNOT_TELL, "psql is not installed here", wanted
-    code, said = _run(["psql", "-XAtc", "select inet_server_port()"], env={**os.environ, **_libpq(url)})
-    if code or not said.strip().isdigit():
-        return "pooler", CANNOT_TELL, _last(said), wanted
-    if int(said) == port:
-        return "pooler", OK, "the server listens on the very port that is asked", wanted
-    return "pooler", WARNING, f"asked port {port}, and a server on port {said.strip()} answered", wanted
+        return "pooler", CANNOT_TELL, "psql is not installed here", _NO_POOLER
+    code, said = _run(["psql", "-XAtw", "-F", " ", "-c", _WHO_ANSWERS], env={**os.environ, **libpq(url)})
+    if code:
+        return "pooler", CANNOT_TELL, _last(said), _NO_POOLER
+    return judge_pooler(said, address=address, port=port)
 
 
-def _libpq(url: str) -> dict[str, str]:
+def judge_pooler(said: str, *, address: str, port: int) -> Finding:
+    """What it means that the server says this of its own end of the connection, and we asked that one.
+
+    No two listeners have one address and port, so the same pair means that nothing is in between. A pooler on the same
+    port of another machine is why the port alone says nothing. Which mode a pooler has, none says to a plain user.
+    """
+    words = said.split()
+    if len(words) != 2 or not words[1].isdigit():
+        if words == ["0"]:
+            return "pooler", WARNING, f"asked {address} port {port}, and a server on a Unix socket answered", _NO_POOLER
+        return "pooler", CANNOT_TELL, f"not an answer: {_last(said)}", _NO_POOLER
+    if (words[0], int(words[1])) == (address, port):
+        return "pooler", OK, "the server that answers has the very address and port that are asked", ""
+    found = f"asked {address} port {port}, and a server at {words[0]} port {words[1]} answered: a pooler, or NAT"
+    return "pooler", WARNING, f"{found}; its mode cannot be told from here", _NO_POOLER
+
+
+def libpq(url: str) -> dict[str, str]:
     """The connection as libpq's variables: a password must not stand in an argv."""
     parts = urlsplit(url)
-    known = {"PGHOST": parts.hostname, "PGPORT": str(parts.port or 5432), "PGUSER": parts.username}
+    known = {"PGHOST": parts.hostname, "PGPORT": str(parts.port or _POSTGRESQL), "PGUSER": parts.username}
     known.update(PGPASSWORD=parts.password, PGDATABASE=parts.path.lstrip("/"), PGCONNECT_TIMEOUT="5")
-    return {key: value for key, value in known.items() if value}
+    return {key: unquote(value) for key, value in known.items() if value}
 
 
 def _env_file(path: str) -> dict[str, str]:

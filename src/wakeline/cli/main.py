@@ -132,6 +132,16 @@ def setup(as_json: bool, **asked: Any) -> None:
 
 
 @cli.command()
+@click.argument("machines", nargs=-1)
+@click.option("--root-user", default="root", help="Who may become root there: root, or a user with sudo.")
+@click.option("--yes", is_flag=True, help="Do it. Without it you see what would be done.")
+@_JSON
+def leave(machines: tuple[str, ...], as_json: bool, **asked: Any) -> None:
+    """Take wakeline off MACHINES (default: all); the application's folders and services stay as they are."""
+    _run("leave", machines=machines, **asked, as_json=as_json)
+
+
+@cli.command()
 @_JSON
 def status(as_json: bool) -> None:
     """What each machine runs, and whether it is there."""

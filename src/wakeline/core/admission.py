@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Union
 
 from wakeline.core.model import Outcome
-from wakeline.core.state import Release, Request, State
+from wakeline.core.state import Claim, Release, Request, State
 
 
 class Blocked(str, enum.Enum):
@@ -104,6 +104,14 @@ def rollback(state: State, *, to: int = 0) -> Admission:
     return NewRelease(_next_number(state), target.commit, target.pins, rollback_to=target.number, approved_at_once=good)
 
 
+def leave(state: State, *, machines: Collection[str]) -> Refused | None:
+    """May these machines be left? Law 4: not while the journal of one may be all that knows how a once-step ended."""
+    for claim in state.open_claims:
+        if claim.machine in machines:
+            return _in_doubt(claim)
+    return None
+
+
 def first_in_line(requests: Mapping[str, Request]) -> Request | None:
     """Law 8: of the requests waiting the last one goes, a rollback before a deploy."""
     return max(requests.values(), key=lambda each: (each.what == "rollback", each.position), default=None)
@@ -111,11 +119,15 @@ def first_in_line(requests: Mapping[str, Request]) -> Request | None:
 
 def _standing_in_the_way(state: State) -> Refused | None:
     for claim in state.open_claims:
-        why = f"once-step {claim.step} of release {claim.release} was started on {claim.machine} and has no outcome"
-        return Refused(Blocked.IN_DOUBT, why, f"wakeline resolve {claim.step} --done | --not-run")
+        return _in_doubt(claim)
     if "" in state.holds:
         return Refused(Blocked.HELD, f"the fleet is on hold: {state.holds['']}", "wakeline unhold")
     return None
+
+
+def _in_doubt(claim: Claim) -> Refused:
+    why = f"once-step {claim.step} of release {claim.release} was started on {claim.machine} and has no outcome"
+    return Refused(Blocked.IN_DOUBT, why, f"wakeline resolve {claim.step} --done | --not-run")
 
 
 def _same_again(state: State, newest: Release, *, again: bool) -> Admission:

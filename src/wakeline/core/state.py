@@ -138,6 +138,7 @@ class State:
     refused_commits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     machines: Mapping[str, str] = dataclasses.field(default_factory=dict)
     unsigned: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
     orders: Mapping[tuple[int, str], Record] = dataclasses.field(default_factory=dict)
     barrier: int = 0
 
@@ -386,12 +387,16 @@ def _set_up(folding: dict[str, Any], record: Record) -> None:
     name = record.body["machine"]
     folding["machines"][name] = str(record.body["machine_id"])
     folding["unsigned"] -= {name}
+    folding["left"] -= {name}
     if record.body.get("unsigned"):
         folding["unsigned"] |= {name}
 
 
 def _left(folding: dict[str, Any], record: Record) -> None:
-    folding["machines"].pop(record.body["machine"], None)
+    name = record.body["machine"]
+    folding["machines"].pop(name, None)
+    folding["unsigned"] -= {name}
+    folding["left"] |= {name}
 
 
 def _change_release(folding: dict[str, Any], number: int, **changes: Any) -> None:

@@ -291,11 +291,11 @@ def admit(project: Project, state: State, wish: Wish, commit: str, pins: Mapping
 
 
 def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
-    """Machines that setup has reached, or that have ever had an outcome of their own."""
+    """Machines that setup has reached, or that have ever had an outcome of their own, without those that were left."""
     heard = {
         name for release in state.releases.values() for name, each in release.results.items() if each.outcome.passed
     }
-    reached = heard | set(state.machines)
+    reached = (heard | set(state.machines)) - state.left
     return frozenset(m.name for m in fleet.machines if m.name in reached or m.renamed_from in reached)
 
 

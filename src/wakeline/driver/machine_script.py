@@ -17,13 +17,32 @@ from wakeline.core.model import Layout, Machine, Service
 from wakeline.fleet import FleetFile
 
 HOME = "/var/lib/wakeline"
+DROP_IN = "50-wakeline.conf"
 
 
 def render(file: FleetFile, machine: Machine, *, agent_digest: str) -> str:
     """The whole script for one machine."""
     user = machine.address.rpartition("@")[0] or "root"
+    name = name_of(file)
+    lines = ["set -eu", _ENSURE, *_folders(file, user)]
+    lines += [
+        f"ensure {shlex.quote(path)} {mode:o} <<'WAKELINE'\n{text}WAKELINE"
+        for path, (mode, text) in files_of(file, machine).items()
+    ]
+    lines += _checks(name)
+    lines.append(f"echo 'agent {agent_digest[:12]} is sent at the first contact'")
+    return "\n".join(lines) + "\n"
+
+
+def name_of(file: FleetFile) -> str:
+    """What everything of ours on a machine is named after: one machine can be in several fleets."""
+    return f"wakeline-{file.fleet.app}-{file.fleet.environment}"
+
+
+def files_of(file: FleetFile, machine: Machine) -> dict[str, tuple[int, str]]:
+    """Every file that `setup` writes on a machine, with mode and text; `leave` takes them away again."""
+    user, name = machine.address.rpartition("@")[0] or "root", name_of(file)
     units = [each.unit for each in _services(file, machine) if each.unit]
-    name = f"wakeline-{file.fleet.app}-{file.fleet.environment}"
     files = {
         f"/etc/sudoers.d/{name}": (0o440, _sudoers(user, units)),
         f"/usr/local/lib/wakeline/{name}-helper": (0o755, _helper(units)),
@@ -35,14 +54,8 @@ def render(file: FleetFile, machine: Machine, *, agent_digest: str) -> str:
         f"/etc/systemd/system/{name}-catchup.timer": (0o644, _timer()),
     }
     for unit in units:
-        files[f"/etc/systemd/system/{unit}.d/50-wakeline.conf"] = (0o644, _drop_in(file, name))
-    lines = ["set -eu", _ENSURE, *_folders(file, user)]
-    lines += [
-        f"ensure {shlex.quote(path)} {mode:o} <<'WAKELINE'\n{text}WAKELINE" for path, (mode, text) in files.items()
-    ]
-    lines += _checks(name)
-    lines.append(f"echo 'agent {agent_digest[:12]} is sent at the first contact'")
-    return "\n".join(lines) + "\n"
+        files[f"/etc/systemd/system/{unit}.d/{DROP_IN}"] = (0o644, _drop_in(file, name))
+    return files
 
 
 _TOOLS = ("git", "python3", "systemctl")

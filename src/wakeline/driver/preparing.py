@@ -133,7 +133,8 @@ async def _one(work: _Work, machine: Machine) -> tuple[Prepared, str]:
     done: list[str] = []
     try:
         if not local:
-            done += await _as_root(project, machine, root_user=work.root_user)
+            script = machine_script.render(project.file, machine, agent_digest=agent_file().digest)
+            done += await as_root(project, machine, script, verb="setup", root_user=work.root_user)
         connection = await project.transport_of(machine).connect(machine, limit_s=CONNECT_S)
         try:
             config = config_of(project, machine, signers=work.signers)
@@ -164,9 +165,8 @@ async def _configure(connection: Connection, config: Mapping[str, Any]) -> str:
     return str(answer["machine_id"])
 
 
-async def _as_root(project: Project, machine: Machine, *, root_user: str) -> list[str]:
-    """Run the script that `wakeline setup --print` shows, as root."""
-    script = machine_script.render(project.file, machine, agent_digest=agent_file().digest)
+async def as_root(project: Project, machine: Machine, script: str, *, verb: str, root_user: str) -> list[str]:
+    """Run a script of ours on a machine as root, and return its lines. Raises NotReached, Lost and RolloutFailed."""
     address = machine.address.rpartition("@")[2]
     there = dataclasses.replace(machine, address=f"{root_user}@{address}")
     connection = await project.transport_of(there).connect(there, limit_s=CONNECT_S)
@@ -177,5 +177,5 @@ async def _as_root(project: Project, machine: Machine, *, root_user: str) -> lis
         await connection.close()
     if code != 0:
         words = (err or out).decode("utf-8", "replace").strip()[-500:]
-        raise RolloutFailed(f"{machine.name}: setup as {root_user} failed: {words}")
+        raise RolloutFailed(f"{machine.name}: {verb} as {root_user} failed: {words}")
     return out.decode("utf-8", "replace").split("\n")[:-1]
