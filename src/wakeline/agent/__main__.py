@@ -20,6 +20,7 @@ from typing import Any
 from wakeline.agent import durable, in_place, keeper, lock, wire
 from wakeline.agent.home import DEFAULT_HOME, Home, boot_id, home_of, homes, machine_id
 from wakeline.agent.journal import Journal, read
+from wakeline.core.carrying_out import stale
 from wakeline.core.model import BadOrder, Order, order_from_json
 from wakeline.errors import Busy, WakelineError
 
@@ -173,15 +174,12 @@ def _another(home: Home, expected: Any) -> str:
 
 def _stale(home: Home, fence: Any) -> str:
     """Law 8: a rollout that has been overtaken may not start anything here. Returns why, or nothing."""
-    if not isinstance(fence, int):
-        return "the order came without a fencing number"
     path = home.folder / "fence.json"
     seen = durable.read_json(path).get("fence", 0)
-    if isinstance(seen, int) and fence < seen:
-        return f"the order came from rollout {fence}, and this machine has seen rollout {seen}"
-    if fence != seen:
+    problem = stale(fence, seen=seen)
+    if not problem and fence != seen:
         durable.write_json(path, {"fence": fence})
-    return ""
+    return problem
 
 
 def _refuse(channel: wire.Channel, cause: str, *, release: int = 0) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from wakeline.agent import durable, in_place, layout, lock, wire
 from wakeline.agent.home import Home, boot_id, homes, machine_id
 from wakeline.agent.journal import Journal
-from wakeline.core import approval
+from wakeline.core import approval, carrying_out
 from wakeline.core.catch_up import CatchUp, Verdict, decide
 from wakeline.core.model import BadOrder, Layout, Order, Outcome, order_from_json
 from wakeline.core.records import Record
@@ -89,7 +89,7 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
         return
     log = _believed(home, ledger)
     state = fold(log.records)
-    decision = decide(state, machine=str(config["machine"]), runs=runs, attempts=_attempts(journal))
+    decision = decide(state, machine=str(config["machine"]), runs=runs, attempts=carrying_out.attempts(journal.entries))
     _say(home, decision.why)
     if decision.verdict is Verdict.NOTHING:
         durable.write_json(home.folder / "looked.json", seen)
@@ -181,16 +181,6 @@ def _check_signature(home: Home, approved: Record, log: Log) -> None:
     problem = approval.problem(approved.body, now_s=time.time(), known=known)
     if problem:
         raise RolloutFailed(f"{what}: {problem}")
-
-
-def _attempts(journal: Journal) -> dict[int, int]:
-    """How often each release was begun here by catch-up; a crash in the middle counts as well."""
-    counts: dict[int, int] = {}
-    for entry in journal.newest_first("attempt"):
-        release = entry.get("release")
-        if isinstance(release, int):
-            counts[release] = counts.get(release, 0) + 1
-    return counts
 
 
 def _check_in(home: Home, order: Order, ending: Ending, *, ledger: Ledger) -> None:

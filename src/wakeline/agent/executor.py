@@ -21,6 +21,8 @@ from wakeline.agent.in_place import Checkout
 from wakeline.agent.journal import Journal
 from wakeline.agent.layout import CONFIRMED, Releases
 from wakeline.agent.overtaken import Watch
+from wakeline.core import carrying_out
+from wakeline.core.carrying_out import Begin
 from wakeline.core.model import SCRIPT, Layout, Order, Outcome
 from wakeline.errors import Interrupted, RolloutFailed, WakelineError
 
@@ -77,11 +79,13 @@ class Executor:
 
     def _carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
         order, was = self.order, self.releases.current()
-        if was is not None and was > order.release:
+        confirmed = was is not None and self.releases.info(was).get("state") == CONFIRMED
+        how = carrying_out.begin(order.release, runs=was, confirmed=confirmed)
+        if how is Begin.TOO_OLD:
             raise RolloutFailed(f"this machine runs release {was} already, which is newer than {order.release}")
-        if was == order.release and self.releases.info(was).get("state") == CONFIRMED:
-            return Ending(Outcome.UNCHANGED, was=was)
-        if was != order.release:
+        if how is Begin.UNCHANGED:
+            return Ending(Outcome.UNCHANGED, was=order.release)
+        if how is Begin.MAKE_READY:
             self._make_ready(may_run_once=may_run_once)
             if self._channel.stopping:
                 raise Interrupted(f"stopped before the switch: {self._channel.stopping}")
@@ -159,8 +163,15 @@ class Executor:
 
     def _go_back(self, bench: steps.Bench, *, was: int, problem: str) -> Ending:
         """Back to what ran, or to the last release that was good here; never below the barrier."""
-        target = was if was != self.order.release and self.releases.is_complete(was) else self.releases.last_good()
-        if target is not None and target < self._barrier():
+        way = carrying_out.way_back(
+            self.order.release,
+            was=was,
+            was_complete=self.releases.is_complete(was),
+            last_good=self.releases.last_good(),
+            barrier=carrying_out.barrier(self.order, started=self._journal.newest_first("once-started")),
+        )
+        target = way.to
+        if way.barred:
             cause = f"not switched back: the schema has moved since release {target}\n{problem}"
             self._channel.send("switched_back", to=None, cause=cause)
             return Ending(Outcome.FAILED, cause, was)
@@ -179,13 +190,6 @@ class Executor:
                 again.append(_words(error))
         after = f"\nback on release {target}, but: {'; '.join(again)}" if again else f"\nback on release {target}"
         return Ending(Outcome.FAILED, problem + after, was)
-
-    def _barrier(self) -> int:
-        """The order's barrier, or this very release when a once-step of it that breaks older ones was started here."""
-        breaking = {step.name for step in self.order.steps if step.breaks_older}
-        started = (entry for entry in self._journal.newest_first("once-started") if entry.get("step") in breaking)
-        raised = any(entry.get("release") == self.order.release for entry in started)
-        return self.order.release if raised else self.order.barrier
 
     def _stop_everything(self, bench: steps.Bench, problem: str) -> Ending:
         """Law 7: the first release that fails, with nothing to go back to, leaves its services stopped."""
@@ -218,10 +222,7 @@ class Executor:
 
     def _switched_from(self) -> int:
         """What ran before this release was switched to, from the journal: it outlives a crash."""
-        for entry in self._journal.newest_first("switch"):
-            if entry.get("release") == self.order.release and isinstance(entry.get("was"), int):
-                return int(entry["was"])
-        return 0
+        return carrying_out.switched_from(self.order.release, newest_first=self._journal.newest_first("switch"))
 
 
 def _words(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from wakeline.agent import durable, repository, saving
 from wakeline.agent.home import Home, file_name
+from wakeline.core import carrying_out
 from wakeline.core.model import Order
 from wakeline.errors import RolloutFailed
 
@@ -153,11 +154,9 @@ class Releases:
 
     def last_good(self) -> int | None:
         """The newest other release that was good on this machine, or the adopted folder."""
-        others = [number for number in self.known() if number != self._order.release]
-        for number in others:
-            if self.info(number).get("state") == CONFIRMED and number < self._order.release:
-                return number
-        return 0 if 0 in others else None
+        known = self.known()
+        confirmed = [number for number in known if self.info(number).get("state") == CONFIRMED]
+        return carrying_out.last_good(self._order.release, confirmed=confirmed, has_adopted=0 in known)
 
     # --- afterwards ---
 

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from wakeline.agent import keeper, steps
+from wakeline.core import once
 from wakeline.core.model import Step
+from wakeline.core.once import HAS, LACKS
 from wakeline.errors import Interrupted, RolloutFailed
 
-HAS, LACKS, CANNOT_TELL = "has", "lacks", "cannot-tell"
-_ANSWERS = {0: HAS, 10: LACKS}
 _VERIFY_S = 120.0
 _CLAIM_S = 180.0
 BEHIND_S = 30.0
@@ -45,7 +45,7 @@ def verify(bench: steps.Bench, step: Step, *, may_stop: bool = True) -> tuple[st
     ended = steps.run_command(
         bench, f"{step.name}-verify", step.verify, timeout_s=_VERIFY_S, more=more, may_stop=may_stop
     )
-    answer = _ANSWERS.get(ended.exit, CANNOT_TELL) if not ended.timed_out else CANNOT_TELL
+    answer = once.answer(ended.exit, timed_out=ended.timed_out)
     bench.channel.send("verified", step=step.name, answer=answer, exit=ended.exit)
     return answer, ended.cause
 
@@ -67,18 +67,17 @@ def _follow(bench: steps.Bench, step: Step) -> None:
 
 def _lead(bench: steps.Bench, step: Step, check: Callable[[], None]) -> None:
     running = keeper.still_running(bench.home.folder, bench.journal)
-    if running:
-        raise RolloutFailed(f"{step.name}: a once-step that was started before still runs here (claim {running})")
-    answer, cause = verify(bench, step)
+    answer, cause = ("", "") if running else verify(bench, step)
     if answer == HAS:
         return
-    if answer == CANNOT_TELL:
-        raise RolloutFailed(
-            f"{step.name}: verify cannot tell whether it is needed; nothing was started\n{cause}".strip()
-        )
+    problem = once.why_not_asked_for(running=running, said=answer)
+    if problem:
+        raise RolloutFailed(f"{step.name}: {problem}\n{cause}".strip())
     claim = _claim(bench, step)
-    if any(entry.get("claim") == claim for entry in bench.journal.newest_first("once-started")):
-        raise RolloutFailed(f"{step.name}: claim {claim} was started here before and is not started again")
+    started = {str(entry.get("claim")) for entry in bench.journal.newest_first("once-started")}
+    problem = once.why_not_started(claim, started=started)
+    if problem:
+        raise RolloutFailed(f"{step.name}: {problem}")
     if verify(bench, step, may_stop=False)[0] == HAS:  # read again after the claim: somebody was faster
         bench.channel.send("once_finished", step=step.name, claim=claim, ok=True, exit=0, answer=HAS, ran=False)
         return
@@ -101,10 +100,7 @@ def _tell_the_end(bench: steps.Bench, step: Step, claim: str, ended: steps.Comma
     answer, words = verify(bench, step, may_stop=False)
     facts: dict[str, Any] = {"step": step.name, "claim": claim, "ok": not ended.cause, "exit": ended.exit}
     bench.journal.note("once-ended", release=bench.order.release, **facts, answer=answer)
-    cause = ended.cause
-    if not cause and answer != HAS:
-        missing = "still lacks it" if answer == LACKS else f"cannot be asked\n{words}"
-        cause = f"{step.name} ended well, but verify says that the database {missing}"
+    cause = once.cause_of_end(step.name, cause=ended.cause, said=answer, words=words)
     bench.channel.send("once_finished", **facts, answer=answer, cause=cause)
     if cause:
         raise RolloutFailed(cause)

@@ -14,20 +14,11 @@ import dataclasses
 import threading
 
 from wakeline.agent.home import Home
+from wakeline.core.carrying_out import overtaken
 from wakeline.core.records import BadLog
 from wakeline.core.state import State, fold
 from wakeline.edges.ledgers import Ledger, open_ledger
 from wakeline.errors import Interrupted, LedgerError
-
-
-def why(state: State, *, machine: str, fence: int) -> str:
-    """Why an order of rollout `fence` must not go on, or nothing."""
-    if state.lease.number > fence:
-        return f"rollout {state.lease.number} has taken over from rollout {fence}"
-    for name in ("", machine):
-        if name in state.holds:
-            return f"{name or 'the fleet'} is on hold: {state.holds[name]}"
-    return ""
 
 
 @dataclasses.dataclass
@@ -69,6 +60,6 @@ class Watch:
             records = self._ledger.read().records
             self._state = fold(records[self._known :], start=self._state)
             self._known = len(records)
-            self._answer = why(self._state, machine=self.machine, fence=self.fence)
+            self._answer = overtaken(self._state, machine=self.machine, fence=self.fence)
         except (LedgerError, BadLog, OSError):
             self._answer = ""

@@ -8,11 +8,9 @@ have left a statement running in the database: that is for a person (`wakeline r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from wakeline.core.once import word_on
 from wakeline.core.records import Draft
-from wakeline.core.state import Claim, State
+from wakeline.core.state import State
 from wakeline.driver.looking import look
 from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
@@ -27,7 +25,9 @@ async def settle(project: Project, state: State, *, tell: Tell) -> State:
         return state
     seen = await look(project)
     words = {
-        claim.id: _word_on(claim, seen[claim.machine].said) for claim in state.open_claims if claim.machine in seen
+        claim.id: word_on(claim.id, rows=seen[claim.machine].said.get("claims"))
+        for claim in state.open_claims
+        if claim.machine in seen
     }
     settled = {claim_id: how for claim_id, how in words.items() if how}
     if not settled:
@@ -47,15 +47,3 @@ async def settle(project: Project, state: State, *, tell: Tell) -> State:
             text = f"{claim.step}: its journal says of claim {claim.id}: {settled[claim.id]}; verify is asked next"
             tell(Notice("waiting", claim.machine, text))
     return after
-
-
-def _word_on(claim: Claim, said: Mapping[str, Any]) -> str:
-    """`not-run`, `ended`, or nothing where the machine does not know, or not well enough."""
-    rows = said.get("claims")
-    for row in rows if isinstance(rows, list) else []:
-        if isinstance(row, dict) and row.get("claim") == claim.id:
-            if row.get("state") == "not-started":
-                return "not-run"
-            code = row.get("exit")
-            return "ended" if row.get("state") == "ended" and isinstance(code, int) and code >= 0 else ""
-    return ""

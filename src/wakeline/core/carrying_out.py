@@ -1,0 +1,107 @@
+"""What a machine decides while it carries an order out. It says what it has; here is what that means.
+
+Laws that live here:
+
+- Law 5: no switch-back goes below the barrier.
+- Law 6: never below what this machine runs.
+- Law 7: a release that nobody confirmed is confirmed or gone back from at the next chance.
+- Law 8: a rollout that has been overtaken may not start anything here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from wakeline.core.model import Order
+from wakeline.core.state import State
+
+
+class Begin(enum.Enum):
+    """What an order asks of a machine, given what runs there."""
+
+    TOO_OLD = "too old"
+    UNCHANGED = "unchanged"
+    MAKE_READY = "make ready"
+    CONFIRM = "confirm"
+
+
+def begin(release: int, *, runs: int | None, confirmed: bool) -> Begin:
+    """How to begin on `release` where `runs` is what `current` says, None before the first."""
+    if runs is not None and runs > release:
+        return Begin.TOO_OLD
+    if runs == release:
+        return Begin.UNCHANGED if confirmed else Begin.CONFIRM
+    return Begin.MAKE_READY
+
+
+@dataclasses.dataclass(frozen=True)
+class WayBack:
+    """Where a release that is not healthy is gone back to. `to` None: nowhere, its services are stopped.
+
+    With `barred` the way is closed: the release stays, and the machine has failed.
+    """
+
+    to: int | None
+    barred: bool = False
+
+
+def way_back(release: int, *, was: int, was_complete: bool, last_good: int | None, barrier: int) -> WayBack:
+    """Back to what ran before, or else to the last release that was good here; never below the barrier."""
+    target = was if was != release and was_complete else last_good
+    return WayBack(target, barred=target is not None and target < barrier)
+
+
+def barrier(order: Order, *, started: Iterable[Mapping[str, Any]]) -> int:
+    """The order's barrier, or this very release where a once-step of it that breaks older ones was started here.
+
+    `started` are the journal's entries of once-steps that were started.
+    """
+    breaking = {step.name for step in order.steps if step.breaks_older}
+    raised = any(entry.get("step") in breaking and entry.get("release") == order.release for entry in started)
+    return order.release if raised else order.barrier
+
+
+def last_good(release: int, *, confirmed: Collection[int], has_adopted: bool) -> int | None:
+    """The newest older release that was good on this machine, or release 0, the folder that was adopted."""
+    older = [number for number in confirmed if 0 < number < release]
+    return max(older, default=0 if has_adopted and release != 0 else None)
+
+
+def stale(fence: Any, *, seen: Any) -> str:
+    """Why an order that came with this fencing number is not begun, or nothing. `seen` is the highest known here."""
+    if not isinstance(fence, int):
+        return "the order came without a fencing number"
+    if isinstance(seen, int) and fence < seen:
+        return f"the order came from rollout {fence}, and this machine has seen rollout {seen}"
+    return ""
+
+
+def overtaken(state: State, *, machine: str, fence: int) -> str:
+    """Why an order of rollout `fence` must not go on, as the ledger has it now; or nothing."""
+    if state.lease.number > fence:
+        return f"rollout {state.lease.number} has taken over from rollout {fence}"
+    for name in ("", machine):
+        if name in state.holds:
+            return f"{name or 'the fleet'} is on hold: {state.holds[name]}"
+    return ""
+
+
+def attempts(entries: Iterable[Mapping[str, Any]]) -> dict[int, int]:
+    """How often each release was begun here by catch-up, from the journal; a crash in the middle counts as well."""
+    counts: dict[int, int] = {}
+    for entry in entries:
+        release = entry.get("release")
+        if entry.get("what") == "attempt" and isinstance(release, int):
+            counts[release] = counts.get(release, 0) + 1
+    return counts
+
+
+def switched_from(release: int, *, newest_first: Iterable[Mapping[str, Any]]) -> int:
+    """What ran before `release` was switched to, from the journal's switches: it outlives a crash."""
+    for entry in newest_first:
+        if entry.get("release") == release and isinstance(entry.get("was"), int):
+            return int(entry["was"])
+    return 0

@@ -1,0 +1,96 @@
+"""What a machine decides while it carries an order out: as plain values, without a machine."""
+
+import pytest
+
+from wakeline.core.carrying_out import (
+    Begin,
+    WayBack,
+    attempts,
+    barrier,
+    begin,
+    last_good,
+    overtaken,
+    stale,
+    switched_from,
+    way_back,
+)
+from wakeline.core.model import Order, Step
+from wakeline.core.state import Lease, State
+
+ORDER = Order("shop", "uat", "uat", "web", 7, "c" * 40, "remote.git", "main", "/srv/shop", barrier=3)
+
+
+@pytest.mark.parametrize(
+    ("runs", "confirmed", "how"),
+    [
+        (None, False, Begin.MAKE_READY),
+        (0, True, Begin.MAKE_READY),
+        (6, False, Begin.MAKE_READY),
+        (7, True, Begin.UNCHANGED),
+        (7, False, Begin.CONFIRM),
+        (8, True, Begin.TOO_OLD),
+        (8, False, Begin.TOO_OLD),
+    ],
+)
+def test_how_an_order_begins_depends_on_what_runs(runs, confirmed, how):
+    assert begin(7, runs=runs, confirmed=confirmed) is how
+
+
+@pytest.mark.parametrize(
+    ("was", "was_complete", "good", "lowest", "way"),
+    [
+        (6, True, 5, 0, WayBack(6)),
+        (6, False, 5, 0, WayBack(5)),
+        (7, True, 5, 0, WayBack(5)),
+        (6, False, None, 0, WayBack(None)),
+        (6, True, 5, 7, WayBack(6, barred=True)),
+        (0, True, None, 0, WayBack(0)),
+    ],
+)
+def test_law_5_no_way_back_goes_below_the_barrier(was, was_complete, good, lowest, way):
+    assert way_back(7, was=was, was_complete=was_complete, last_good=good, barrier=lowest) == way
+
+
+def test_a_once_step_that_breaks_older_releases_raises_the_barrier_where_it_was_started():
+    breaking = Order(**{**vars(ORDER), "steps": (Step("migrate", "x", once=True, verify="y", breaks_older=True),)})
+    started = [{"step": "migrate", "release": 7}]
+    assert (barrier(breaking, started=started), barrier(breaking, started=[]), barrier(ORDER, started=started)) == (
+        7,
+        3,
+        3,
+    )
+
+
+def test_the_last_good_release_is_an_older_one_or_the_adopted_folder():
+    assert last_good(7, confirmed=[8, 7, 5, 4], has_adopted=True) == 5
+    assert last_good(7, confirmed=[8, 7], has_adopted=True) == 0
+    assert last_good(7, confirmed=[], has_adopted=False) is None
+
+
+def test_law_8_an_order_of_a_rollout_that_was_overtaken_is_refused():
+    assert stale(4, seen=4) == ""
+    assert "has seen rollout 5" in stale(4, seen=5)
+    assert "without a fencing number" in stale(None, seen=0)
+    taken = State(lease=Lease(5, "ann", free=False))
+    assert "rollout 5 has taken over" in overtaken(taken, machine="uat", fence=4)
+    assert overtaken(taken, machine="uat", fence=5) == ""
+
+
+@pytest.mark.parametrize("name", ["", "uat"])
+def test_a_hold_stops_an_order_that_is_under_way(name):
+    assert "on hold: a fair" in overtaken(State(holds={name: "a fair"}), machine="uat", fence=0)
+    assert overtaken(State(holds={"another": "a fair"}), machine="uat", fence=0) == ""
+
+
+def test_attempts_and_what_ran_before_are_read_from_the_journal_whatever_else_stands_in_it():
+    entries = [
+        {"what": "attempt", "release": 3},
+        {"what": "attempt", "release": "three"},
+        {"what": "attempt"},
+        {"what": "switch", "release": 3, "was": 2},
+        {"what": "switch", "release": 4, "was": "x"},
+        {"what": "attempt", "release": 3},
+    ]
+    assert attempts(entries) == {3: 2}
+    switches = [each for each in reversed(entries) if each["what"] == "switch"]
+    assert (switched_from(3, newest_first=switches), switched_from(4, newest_first=switches)) == (2, 0)
