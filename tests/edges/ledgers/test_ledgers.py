@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from wakeline.core.records import GENESIS, Draft, Record, chain
+from wakeline.edges import git as edges_git
 from wakeline.edges.ledgers import Ledger, open_ledger
+from wakeline.edges.ledgers import git as git_store
 from wakeline.errors import LedgerError
 
 NUMBERS = itertools.count()
@@ -128,6 +130,38 @@ def test_an_append_that_arrived_but_was_answered_with_failure_is_believed(on_git
     hook.write_text("#!/bin/sh\nkill -9 $PPID\n")
     hook.chmod(0o755)
     assert on_git.append(records("a"))
+    assert len(on_git.read().records) == 1
+
+
+def test_an_append_that_the_remote_reports_as_taken_costs_one_contact(on_git, monkeypatch):
+    """Over SSH every contact is a login: the remote's own word for our ref needs no second look."""
+    on_git.read()
+    said = []
+    call = edges_git.call
+    monkeypatch.setattr(edges_git, "call", lambda argv, **more: (said.append(argv[0]), call(argv, **more))[1])
+    assert on_git.append(records("a"))
+    assert said == ["push"]
+    assert len(on_git.read().records) == 1
+
+
+@pytest.mark.parametrize("answer", [b"", b"=\tC:refs/x\t[up to date]\nDone\n", b"!\tC:refs/x\t[rejected]\nDone\n"])
+def test_an_answer_that_does_not_say_updated_is_no_answer(answer):
+    assert not git_store._says_updated(answer, "C:refs/x")
+    assert not git_store._says_updated(b" \tC:refs/other\ta..b\nDone\n", "C:refs/x")
+
+
+@pytest.mark.parametrize("flag", [b" ", b"*", b"+"])
+def test_a_ref_that_is_reported_as_updated_is_believed(flag):
+    assert git_store._says_updated(b"To there\n" + flag + b"\tC:refs/x\ta..b\nDone\n", "C:refs/x")
+
+
+def test_a_push_that_is_answered_up_to_date_is_looked_up(on_git, monkeypatch):
+    """Seen: git answers the second of two equal pushes with `=` and exit 0."""
+    mine = records("a")
+    assert on_git.append(mine)
+    monkeypatch.setattr(on_git, "_log", git_store.Log())
+    monkeypatch.setattr(on_git, "_commit", "")
+    assert on_git.append(mine)
     assert len(on_git.read().records) == 1
 
 

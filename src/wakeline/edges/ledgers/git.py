@@ -1,20 +1,23 @@
 """A ledger in a ref of the app's own git remote: no server, no port, no new password.
 
 Every push is one commit with one parent, an empty tree, and the records as lines of its message; a fast-forward is the
-compare. What a remote answers is not believed (seen: two equal pushes both got exit 0; a cut connection reported
-failure for a record that had arrived): an append has won when a second look finds those very record ids in the log.
+compare. An append has won when the remote reports our ref updated to our commit, which no other writer can have made
+(record ids are random). Anything else that it answers is not believed (seen: two equal pushes both got exit 0; a cut
+connection reported failure for a record that had arrived): then a second look must find those very ids in the log.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wakeline.core.records import GENESIS, BadLog, Record, verify
-from wakeline.edges import git
+from wakeline.edges import git, objects
 from wakeline.edges.ledgers import CheckIn, Log
 from wakeline.errors import LedgerError
 
@@ -57,8 +60,8 @@ class GitLedger:
                     return self._contains(records)
                 before = self._commit
                 commit = self._commit_of(records, parent=before)
-                words = self._push(commit, expected=before, pins=pins or {})
-                if not words and self._remote_tip() == commit:
+                arrived, words = self._push(commit, expected=before, pins=pins or {})
+                if arrived:
                     self._commit, self._log = commit, Log(records[-1].hash, self._log.records + tuple(records))
                     return True
                 if self._read(self._remote_tip()).tip != records[0].previous:
@@ -139,11 +142,11 @@ class GitLedger:
             return self._log
         if not self._has(tip):
             self._fetch([f"+{self._ref}:refs/wakeline/copy"])
-        new = (
-            bool(self._commit) and git.call(["merge-base", "--is-ancestor", self._commit, tip], at=self._copy).code == 0
-        )
-        known = self._log.records if new else ()
-        lines = self._lines(f"{self._commit}..{tip}" if new else tip)
+        known = self._log.records if self._commit else ()
+        entries = self._entries(f"{self._commit}..{tip}") if known else []
+        if not entries or entries[0].parent != self._commit:  # the log does not go on from what we know
+            known, entries = (), self._entries(tip)
+        lines = [line for entry in entries for line in entry.lines]
         previous = known[-1].hash if known else GENESIS
         try:
             records = known + verify(lines, previous=previous, start=len(known) + 1)
@@ -152,48 +155,52 @@ class GitLedger:
         self._commit, self._log = tip, Log(records[-1].hash if records else GENESIS, records)
         return self._log
 
-    def _lines(self, revisions: str) -> list[str]:
-        """The records in a range of commits, oldest first. Raises LedgerError for commits that are not ours."""
+    def _entries(self, revisions: str) -> list[_Entry]:
+        """The pushes in a range of commits, oldest first. Raises LedgerError for commits that are not ours."""
         listing = git.ask(["log", "-z", "--reverse", "--topo-order", "--format=%H %T %P%n%B", revisions], at=self._copy)
-        empty = self._empty_tree()
-        lines: list[str] = []
-        for entry in listing.split("\0"):
-            if not entry.strip():
+        entries: list[_Entry] = []
+        for text in listing.split("\0"):
+            if not text.strip():
                 continue
-            head, _, message = entry.partition("\n")
+            head, _, message = text.partition("\n")
             commit, tree, *parents = head.split()
-            if tree != empty or len(parents) > 1:
+            if tree != objects.EMPTY_TREE or len(parents) > 1:
                 hint = "somebody else wrote there; nothing was changed"
                 raise LedgerError(f"ledger on {self._where}: commit {commit[:10]} is not wakeline's", hint=hint)
-            lines += [line for line in message.splitlines() if line]
-        return lines
+            entries.append(_Entry("".join(parents), [line for line in message.splitlines() if line]))
+        return entries
 
     def _commit_of(self, records: Sequence[Record], *, parent: str) -> str:
         return self._write_commit("\n".join(record.line for record in records).encode(), parent=parent)
 
     def _write_commit(self, message: bytes, *, parent: str) -> str:
-        arguments = ["commit-tree", self._empty_tree(), *(["-p", parent] if parent else [])]
-        return git.ask(arguments, at=self._copy, input=message).strip()
+        tree = objects.write(self._copy, "tree", b"")
+        who = f"{git.IDENTITY['GIT_AUTHOR_NAME']} <{git.IDENTITY['GIT_AUTHOR_EMAIL']}> {int(time.time())} +0000"
+        return objects.write(self._copy, "commit", objects.commit(tree, parent=parent, who=who, message=message))
 
-    def _empty_tree(self) -> str:
-        return git.ask(["hash-object", "-w", "-t", "tree", "--stdin"], at=self._copy, input=b"").strip()
-
-    def _push(self, commit: str, *, expected: str, pins: Mapping[str, str]) -> str:
-        """Push log and pins together. Returns the remote's words when it said no; they are shown, never matched."""
+    def _push(self, commit: str, *, expected: str, pins: Mapping[str, str]) -> tuple[bool, str]:
+        """Push log and pins together. Returns whether the remote says that our ref is now our commit, and its words
+        where it does not; they are shown, never matched.
+        """
         lease = f"--force-with-lease={self._ref}:{expected or ''}"
         held = [f"+{code}:{self._base}/{name}" for name, code in pins.items() if self._has(code)]
-        push = ["push", "--quiet", "--atomic", lease, "--end-of-options", self._url, f"{commit}:{self._ref}"]
+        push = ["push", "--porcelain", "--no-progress", "--atomic", lease, "--end-of-options", self._url]
+        push.append(f"{commit}:{self._ref}")
         finished = git.call([*push, *held], at=self._copy, timeout_s=_REMOTE_S)
         if finished.code != 0 and held and self._remote_tip() == expected:
-            self.warnings.append(f"pins were refused: {git.clean(finished.err)}")
+            self.warnings.append(f"pins were refused: {git.clean(finished.err or finished.out)}")
             finished = git.call(push, at=self._copy, timeout_s=_REMOTE_S)
-        return "" if finished.code == 0 else git.clean(finished.err) or f"exit code {finished.code}"
+        if finished.code == 0 and _says_updated(finished.out, f"{commit}:{self._ref}"):
+            return True, ""
+        return False, git.clean(finished.err or finished.out) or f"exit code {finished.code}"
 
     def _contains(self, records: Sequence[Record]) -> bool:
         wanted = {record.id for record in records}
         return wanted <= {record.id for record in self._log.records}
 
     def _has(self, commit: str) -> bool:
+        if objects.is_loose(self._copy, commit):
+            return True
         return git.call(["cat-file", "-e", f"{commit}^{{commit}}"], at=self._copy).code == 0
 
     def _fetch(self, refspecs: Sequence[str]) -> None:
@@ -202,6 +209,20 @@ class GitLedger:
 
     def _message(self, commit: str) -> str:
         return git.ask(["log", "-1", "--format=%B", commit], at=self._copy)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """One push: the commit before it, empty for the first, and its records."""
+
+    parent: str
+    lines: list[str]
+
+
+def _says_updated(out: bytes, pushed: str) -> bool:
+    """True when `git push --porcelain` reports that ref as updated: ` `, `*` or `+`, then FROM:TO (git-push(1))."""
+    lines = (line.split("\t") for line in out.decode("utf-8", "replace").splitlines())
+    return any(len(line) >= 2 and line[0] in (" ", "*", "+") and line[1] == pushed for line in lines)
 
 
 def copy_of(url: str, *, workdir: Path) -> Path:
