@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from wakeline.cli.render import Live
 from wakeline.cli.result import Result
+from wakeline.cli.teller import telling
 from wakeline.core.model import Outcome
 from wakeline.core.state import Release
 from wakeline.driver import deploying
@@ -19,8 +19,8 @@ from wakeline.errors import ExitCode
 def run(folder: Path, *, verbose: bool = False, what: str = "deploy", **wish: Any) -> Result:
     """Walk it and say how it ended. Exit codes as in `wakeline docs exit-codes`."""
     project = open_project(folder, reaches=True)
-    live = Live(verbose=verbose)
-    done = asyncio.run(deploying.deploy(project, Wish(what=what, **wish), tell=live))
+    with telling(verbose=verbose) as tell:
+        done = asyncio.run(deploying.deploy(project, Wish(what=what, **wish), tell=tell))
     return _result(done, verb=what)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from wakeline.cli.render import Live
+from wakeline.cli.lines import Lines
 from wakeline.cli.result import Result
 from wakeline.core.model import Machine
 from wakeline.driver.leaving import Left, leave, look
@@ -19,7 +19,7 @@ def run(folder: Path, *, machines: Sequence[str] = (), root_user: str = "root", 
     project = open_project(folder, reaches=True)
     chosen = _chosen(project, machines)
     if yes:
-        found = asyncio.run(leave(project, chosen, root_user=root_user, tell=Live(verbose=False)))
+        found = asyncio.run(leave(project, chosen, root_user=root_user, tell=Lines(verbose=False)))
     else:
         found = asyncio.run(look(project, chosen, root_user=root_user))
     lines = [f"{each.machine}: {line}" for each in found for line in each.done or _nothing(each)]
