@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from wakeline.cli.render import plain
 from wakeline.cli.result import Result
 from wakeline.cli.teller import telling
 from wakeline.core.model import Outcome
@@ -14,6 +16,9 @@ from wakeline.driver import deploying
 from wakeline.driver.deploying import Wish
 from wakeline.driver.project import open_project
 from wakeline.errors import ExitCode
+
+RECEIPTS = {"ran": "ran once, on record", "verified": "the database had it", "resolved": "settled by a person"}
+TOGETHER = 8  # machines of one stage that passed, each still in a line of its own
 
 
 def run(folder: Path, *, verbose: bool = False, what: str = "deploy", **wish: Any) -> Result:
@@ -27,10 +32,7 @@ def run(folder: Path, *, verbose: bool = False, what: str = "deploy", **wish: An
 def _result(done: deploying.Result, *, verb: str) -> Result:
     release = done.release
     names = [machine.name for machine in done.fleet.machines if machine.name in release.results]
-    rows = [
-        f"  {name:<16} {release.results[name].outcome.value:<10} {_first_line(release, name)}".rstrip()
-        for name in names
-    ]
+    rows = [*_rows(release, names), *(f"  {step}: {RECEIPTS.get(how, how)}" for step, how in done.receipts.items())]
     asleep = [name for name in names if release.results[name].outcome is Outcome.ASLEEP]
     code, error, hint = _judged(done)
     head = f"release {release.number} ({release.commit[:10]}): {done.ended}"
@@ -45,6 +47,7 @@ def _result(done: deploying.Result, *, verb: str) -> Result:
         },
         "asleep": asleep,
         "approved": sorted(release.approved),
+        "receipts": dict(done.receipts),
     }
     return Result(verb, data, lines=[head, *rows], warnings=warnings, exit_code=code, error=error, hint=hint)
 
@@ -80,6 +83,29 @@ def _judged(done: deploying.Result) -> tuple[ExitCode, str, str]:
     )
 
 
-def _first_line(release: Release, name: str) -> str:
+def _rows(release: Release, names: Sequence[str]) -> Iterator[str]:
+    """One line a machine; many that passed in one stage share a line."""
+    place = max((len(name) for name in names), default=0)
+    stage_of = {name: stage.name for stage in release.stages for name in stage.machines}
+    wide = max((len(stage_of.get(name, "")) for name in names), default=0)
+    fine: dict[str, list[str]] = {}
+    for name in names:
+        if release.results[name].outcome.passed:
+            fine.setdefault(stage_of.get(name, ""), []).append(name)
+    for name in names:
+        stage = stage_of.get(name, "")
+        together = fine.get(stage, []) if release.results[name].outcome.passed else []
+        together = together if len(together) > TOGETHER else []
+        if name in together[1:]:
+            continue
+        head = f"{len(together)} machines" if together else name
+        how = "  ok         " + ", ".join(together) if together else _how(release, name)
+        yield f"  {stage:<{wide}}  {head:<{place}}{how}".rstrip()
+
+
+def _how(release: Release, name: str) -> str:
     result = release.results[name]
-    return f"{result.seconds:6.1f} s  {result.cause.splitlines()[0] if result.cause else ''}"
+    took = f"{result.seconds:.1f} s" if result.seconds else ""
+    moved = f"{result.was} → {release.number}" if result.outcome is Outcome.OK and result.was else ""
+    cause = plain(result.cause).splitlines()[0] if result.cause.strip() else ""
+    return f"  {result.outcome.value:<10} {took:>8}  {cause or moved}"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from wakeline.cli.board import Board, hear, how_it_stops
 from wakeline.cli.render import coloured, plain, talk
 from wakeline.driver.progress import Notice
 
@@ -18,13 +19,16 @@ class Lines:
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
         self._began = time.monotonic()
+        self._board = Board()
 
     def __call__(self, notice: Notice) -> None:
         """Show one notice."""
+        seconds = time.monotonic() - self._began
+        self._board = hear(self._board, notice, now_s=seconds)
         text = told(notice)
-        if text and (self._verbose or notice.kind not in _QUIET):
-            seconds = time.monotonic() - self._began
-            talk(f"{seconds:6.1f} s  {notice.machine or '·':<12} {coloured(plain(text))}")
+        lines = how_it_stops(self._board) if notice.kind == "stopping" else [text]
+        for line in lines if text and (self._verbose or notice.kind not in _QUIET) else ():
+            talk(f"{seconds:6.1f} s  {notice.machine or '·':<12} {coloured(plain(line))}")
 
 
 def told(notice: Notice) -> str:
@@ -32,6 +36,7 @@ def told(notice: Notice) -> str:
     data: Any = notice.data
     texts: dict[str, Callable[[], str]] = {
         "waiting": lambda: notice.text or data.get("text", ""),
+        "stopping": lambda: f"stopping ({notice.text})",
         "release": lambda: _release(data),
         "knocked": lambda: data["answer"] + (f" {notice.text}" if notice.text else ""),
         "woken": lambda: "woke in the meantime: it looks at the ledger now",

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from typing import TextIO
 
 from wakeline.cli.result import Result
 from wakeline.errors import WakelineError
 
 _COLOURS = {"ok": "32", "unchanged": "32", "asleep": "33", "unknown": "33", "failed": "31", "withheld": "33"}
+_COLOURS.update(refused="31", PROBLEM="31", awake="32")
+_COLUMN = re.compile(rf"(?<=\s\s)({'|'.join(_COLOURS)})(?=\s\s|$)")
 
 
 def plain(text: str) -> str:
@@ -30,8 +34,9 @@ def show(result: Result, *, as_json: bool) -> int:
         talk(f"{paint('error', '31')}: {plain(result.error)}")
         if result.hint:
             talk(f"hint: {plain(result.hint)}")
+    painted = _is_painted(sys.stdout)
     for line in result.lines:
-        print(plain(line))
+        print(_in_colour(plain(line)) if painted else plain(line))
     for line in result.warnings:
         talk(f"{paint('warning', '33')}: {plain(line)}")
     return int(result.exit_code)
@@ -51,8 +56,22 @@ def coloured(text: str) -> str:
 
 def paint(text: str, colour: str) -> str:
     """Text in a colour, where there is a terminal that wants one."""
-    wanted = colour and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    return f"\x1b[{colour}m{text}\x1b[0m" if wanted else text
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour and _is_painted(sys.stderr) else text
+
+
+def _in_colour(line: str) -> str:
+    """Paint the words that say how a machine is, where they stand in a column of their own."""
+    return _COLUMN.sub(lambda found: f"\x1b[{_COLOURS[found[0]]}m{found[0]}\x1b[0m", line)
+
+
+def is_screen(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that understands more than lines."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+def _is_painted(stream: TextIO) -> bool:
+    """Whether a stream wants colours: https://no-color.org"""
+    return is_screen(stream) and not os.environ.get("NO_COLOR")
 
 
 def talk(text: str) -> None:

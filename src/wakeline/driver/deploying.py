@@ -54,6 +54,7 @@ class Result:
     in_doubt: tuple[Claim, ...]
     warnings: tuple[str, ...] = ()
     overdue: tuple[str, ...] = ()
+    receipts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 async def deploy(project: Project, wish: Wish, *, tell: Tell) -> Result:
@@ -123,7 +124,9 @@ class _Desk:
             state = await self._writer.write(functools.partial(self._take, believed=state.lease, said=said, made=made))
             if made and not state.lease.free and state.lease.holder == self._writer.by:
                 holder = Holder(self._writer, state.lease.number, self._lease_s, began_s)
-                tell(Notice("release", text=project.file.fleet.app, data=_shown(state.releases[made[0].number])))
+                fleet = project.file.fleet
+                shown = _shown(state.releases[made[0].number])
+                tell(Notice("release", text=f"{fleet.app} {fleet.environment}", data=shown))
                 return holder, made[0]
             await self.let_go()
 
@@ -177,7 +180,8 @@ class _Desk:
         warnings = tuple(getattr(self._writer.ledger, "warnings", ()))
         fleet = self._project.file.fleet
         late = tuple(why for machine in fleet.machines if (why := overdue(state, machine, now_s=time.time())))
-        return Result(state.releases[number], fleet, ended, state.in_doubt, warnings, late)
+        receipts = {step: how for (release, step), how in state.receipts.items() if release == number}
+        return Result(state.releases[number], fleet, ended, state.in_doubt, warnings, late, receipts)
 
     def _check_ins(self) -> Mapping[str, Mapping[str, object]]:
         return self._writer.ledger.check_ins()

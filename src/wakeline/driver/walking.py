@@ -59,10 +59,14 @@ class Walk:
         self._tasks: set[asyncio.Task[None]] = set()
         self._began: dict[str, float] = {}
         self.lost_lease = ""
+        self._stopping = ""
         self._bug: BaseException | None = None
 
     def stop(self, why: str) -> None:
         """Ask for an early end. Machines get a moment to say how they stand; then the walk ends without them."""
+        if not self._stopping:
+            self._tell(Notice("stopping", text=why))
+        self._stopping = why
         self._events.put_nowait(rollout.StopAsked(why))
         self._start(self._give_up_after(STOP_GRACE_S))
 
