@@ -1,1 +1,1 @@
-"""What wakeline costs beside a plain ssh script that does the same, on the same machines in the same run."""
+"""What a rollout costs beside the tools that people would otherwise use: same machines, same job, same run."""

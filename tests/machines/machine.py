@@ -59,12 +59,10 @@ class Machine:
 
     def boot(self, *, wait: bool = True) -> None:
         """Switch it on: a true boot, a new boot id, units run."""
-        command = ["systemd-nspawn", "-q", "-D", str(self.root), "--boot", "--register=no", "--keep-unit"]
-        command += [f"--network-bridge={self._bridge}", "-M", self._unit, "--console=passive", "--resolv-conf=off"]
         for group in self._groups:
             group.mkdir(exist_ok=True)
         join = " && ".join(f"echo $$ >{group}/cgroup.procs" for group in self._groups)
-        command = ["/bin/sh", "-c", f'{join} && exec "$@"', "sh", *command]
+        command = ["/bin/sh", "-c", f'{join} && exec "$@"', "sh", *self._start_command()]
         with (self.folder / "console.log").open("ab") as log:
             self._nspawn = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -72,6 +70,17 @@ class Machine:
         (self.folder / "pid").write_text(str(self._nspawn.pid))
         if wait:
             self.wait_for_ssh()
+
+    def _start_command(self) -> list[str]:
+        command = ["systemd-nspawn", "-q", "-D", str(self.root), "--boot", "--register=no", "--keep-unit"]
+        return [
+            *command,
+            f"--network-bridge={self._bridge}",
+            "-M",
+            self._unit,
+            "--console=passive",
+            "--resolv-conf=off",
+        ]
 
     def power_off(self) -> None:
         """Switch it off in good order."""
@@ -109,7 +118,7 @@ class Machine:
         Without one all machines share theirs, and one that boots takes away the groups of another's units: seen as a
         failed systemd-user-sessions (219/CGROUP), and a machine that never lets users in.
         """
-        roots = [Path("/sys/fs/cgroup", name) for name in ("", "systemd", "unified")]
+        roots = [Path("/sys/fs/cgroup", name) for name in ("", "systemd", "unified", "cpuacct")]
         return [root / f"test-{self._unit}" for root in roots if (root / "cgroup.procs").exists()]
 
     def _remove_groups(self) -> None:
@@ -128,6 +137,24 @@ class Machine:
 
     def _link(self, state: str) -> None:
         subprocess.run(["ip", "link", "set", self._cable, state], check=True)
+
+    @property
+    def wire_bytes(self) -> int:
+        """What went over its cable since it was switched on, both ways together."""
+        counters = Path("/sys/class/net", self._cable, "statistics")
+        return sum(int((counters / name).read_text()) for name in ("rx_bytes", "tx_bytes"))
+
+    @property
+    def cpu_s(self) -> float:
+        """The processor time of everything that ran on it, from its cgroup; one hierarchy or several."""
+        for group in self._groups:
+            if (group / "cpuacct.usage").exists():
+                return int((group / "cpuacct.usage").read_text()) / 1e9
+            if (group / "cpu.stat").exists():
+                words = (group / "cpu.stat").read_text().split()
+                if "usage_usec" in words:
+                    return int(words[words.index("usage_usec") + 1]) / 1e6
+        raise AssertionError("no cgroup here counts processor time")
 
     @property
     def _cable(self) -> str:

@@ -1,0 +1,62 @@
+"""An environment for each tool, outside the repository, at a stated version and all of one and the same Python."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+CACHE = Path(os.environ.get("WAKELINE_BENCH", Path.home() / ".cache/wakeline-bench"))
+ROOT = Path(__file__).resolve().parents[2]
+_NEWEST = ("python3.13", "python3.12", "python3.11")
+
+
+class CannotRun(Exception):
+    """A tool cannot be had here; the text says why, and goes into the report."""
+
+
+def python() -> str:
+    """The newest Python here that every tool runs on: they are measured with the same one."""
+    pyenv = sorted(Path.home().glob(".pyenv/versions/3.1[123].*/bin/python"), reverse=True)
+    for candidate in (*_NEWEST, *map(str, pyenv), sys.executable):
+        found = (
+            subprocess.run(
+                [candidate, "-c", "import sys, ensurepip; print(sys.executable)"], capture_output=True, check=False
+            )
+            if shutil.which(candidate)
+            else None
+        )
+        if found is not None and found.returncode == 0:
+            return found.stdout.decode().strip()
+    raise CannotRun("no Python with the venv module is here")
+
+
+def ensure(name: str, requirements: list[str], *, made_from: str = "") -> Path:
+    """The bin folder of an environment with these packages, made when it is not there. Raises CannotRun."""
+    interpreter = python()
+    key = hashlib.sha256(repr((interpreter, requirements, made_from)).encode()).hexdigest()[:12]
+    folder = CACHE / name
+    stamp = folder / "made-from"
+    if stamp.exists() and stamp.read_text() == key:
+        return folder / "bin"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([interpreter, "-m", "venv", str(folder)], check=True, capture_output=True)
+    command = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*command, *requirements], capture_output=True, text=True, check=False)
+    if done.returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise CannotRun(f"pip install {' '.join(requirements)}: {done.stderr.strip()[-300:]}")
+    stamp.write_text(key)
+    return folder / "bin"
+
+
+def source_digest() -> str:
+    """What this checkout's own code is, so that its environment is made anew when it changes."""
+    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes())
+    for file in sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "src").rglob("*.toml")):
+        digest.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
+    return digest.hexdigest()

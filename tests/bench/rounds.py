@@ -1,0 +1,88 @@
+"""Round by round, every tool in turn: what disturbs a round disturbs all of them alike."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.environments import CannotRun
+from bench.figures import JOBS
+from bench.job import Application, Commit, check
+from bench.machines import Machines, settle
+from bench.measure import Client, Failed, Sample, measure
+from bench.scene import Scene, write_ssh
+from bench.tools import Tool
+
+Taken = dict[str, dict[str, list[Sample]]]
+
+
+class Rounds:
+    """Machines, an application and tools that are ready; counts rounds and keeps what each of them cost."""
+
+    def __init__(self, machines: Machines, tools: Sequence[Tool], *, folder: Path) -> None:
+        self.taken: Taken = {job: {} for job in JOBS}
+        self.versions: dict[str, str] = {}
+        self.not_run: dict[str, str] = {}
+        self._machines = machines
+        self._client = Client()
+        self._tools: list[Tool] = []
+        remote = machines.bed.git / "app.git"
+        self.application = Application(folder / "checkout", remote=remote, url=machines.bed.git_url("app.git"))
+        config, known = write_ssh(folder, machines.all, key=machines.bed.key)
+        for tool in tools:
+            try:
+                self.versions[tool.name] = tool.ensure()
+            except CannotRun as error:
+                self.not_run[tool.name] = str(error)
+                continue
+            machines.make_place(tool.name)
+            own = folder / tool.name
+            own.mkdir()
+            tool.prepare(Scene(tool.name, own, machines, self.application, config, known))
+            self._tools.append(tool)
+        self.application.fill()
+
+    def run(self, *, rounds: int, warm: int) -> None:
+        """First deploys on emptied places; then code-only changes, each followed by a run with nothing to do."""
+        for number in range(rounds):
+            self._first(number)
+        for _ in range(warm):
+            self._one_job("", 0, self._next())
+        for number in range(rounds):
+            commit = self._next()
+            self._one_job("code_only", number, commit)
+            self._one_job("no_change", number, commit)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _first(self, number: int) -> None:
+        for tool in self._tools:
+            self._machines.take_down(tool.name)
+            tool.clean()
+        self._one_job("first", number, self._next())
+
+    def _next(self) -> Commit:
+        commit = self.application.commit()
+        self._contents = self.application.contents()
+        return commit
+
+    def _one_job(self, job: str, number: int, commit: Commit) -> None:
+        """Every tool once, in an order that moves on by one each round. Without a name it is not kept."""
+        first = number % max(1, len(self._tools))
+        for tool in [*self._tools[first:], *self._tools[:first]]:
+            settle()
+            try:
+                sample = measure(self._client, self._machines, tool.commands(commit), cwd=tool.cwd, env=tool.env)
+            except Failed as error:
+                raise Failed(f"{tool.name}, {job or 'warming up'}: {error}") from error
+            port = self._machines.port(tool.name)
+            self._machines.each(
+                lambda machine, tool=tool, port=port: check(
+                    machine, tool=tool.name, port=port, commit=commit, contents=self._contents
+                )
+            )
+            if job:
+                self.taken[job].setdefault(tool.name, []).append(sample)
+                sys.stderr.write(f"{job:<10} {number + 1:>2} {tool.name:<16} {sample.wall_s:7.2f} s\n")
