@@ -14,11 +14,18 @@ from bench import figures, table
 from bench.machines import bed_of_machines
 from bench.rounds import Rounds
 from bench.tools import Tool
+from bench.tools.ansible import AnsibleMitogen, AnsibleSteps, AnsibleTask
+from bench.tools.capistrano import Capistrano
+from bench.tools.fabric import FabricCommand, FabricSteps
 from bench.tools.pyinfra import Pyinfra
 from bench.tools.raw import Raw
 from bench.tools.wakeline import Wakeline
 
-TOOLS: dict[str, type[Tool]] = {"raw": Raw, "wakeline": Wakeline, "pyinfra": Pyinfra}
+_KINDS: tuple[type[Tool], ...] = (
+    *(Raw, Wakeline, Pyinfra, FabricCommand, FabricSteps),
+    *(Capistrano, AnsibleTask, AnsibleMitogen, AnsibleSteps),
+)
+TOOLS = {kind.name: kind for kind in _KINDS}
 QUICK = ("raw", "wakeline", "pyinfra")
 
 

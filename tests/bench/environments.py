@@ -11,7 +11,6 @@ from pathlib import Path
 
 CACHE = Path(os.environ.get("WAKELINE_BENCH", Path.home() / ".cache/wakeline-bench"))
 ROOT = Path(__file__).resolve().parents[2]
-_NEWEST = ("python3.13", "python3.12", "python3.11")
 
 
 class CannotRun(Exception):
@@ -20,18 +19,20 @@ class CannotRun(Exception):
 
 def python() -> str:
     """The newest Python here that every tool runs on: they are measured with the same one."""
-    pyenv = sorted(Path.home().glob(".pyenv/versions/3.1[123].*/bin/python"), reverse=True)
-    for candidate in (*_NEWEST, *map(str, pyenv), sys.executable):
-        found = (
-            subprocess.run(
-                [candidate, "-c", "import sys, ensurepip; print(sys.executable)"], capture_output=True, check=False
-            )
-            if shutil.which(candidate)
-            else None
-        )
-        if found is not None and found.returncode == 0:
-            return found.stdout.decode().strip()
-    raise CannotRun("no Python with the venv module is here")
+    pyenv = map(str, Path.home().glob(".pyenv/versions/3.1[123].*/bin/python"))
+    found = [_version(each) for each in ("python3.13", "python3.12", "python3.11", *pyenv, sys.executable)]
+    return max(found)[1]
+
+
+def _version(candidate: str) -> tuple[tuple[int, ...], str]:
+    """Its version and where it is; the lowest for one that cannot make environments, or is newer than they know."""
+    ask = "import sys, ensurepip; print(*sys.version_info[:3], sys.executable)"
+    try:
+        said = subprocess.run([candidate, "-c", ask], capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        return (0,), sys.executable
+    version = tuple(map(int, said[:3]))
+    return (version, said[3]) if version < (3, 14) else ((0,), sys.executable)
 
 
 def ensure(name: str, requirements: list[str], *, made_from: str = "") -> Path:

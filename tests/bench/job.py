@@ -7,6 +7,7 @@ import dataclasses
 import random
 import subprocess
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.machines import folder_of
@@ -43,15 +44,20 @@ class Commit:
 
 
 class Application:
-    """The application's repository: a checkout here, and the remote that machines fetch from."""
+    """The application's repository: a checkout here, and the remote that machines fetch from.
 
-    def __init__(self, checkout: Path, *, remote: Path, url: str) -> None:
+    There are two remotes of equal commits: the other tools get one without the refs of wakeline's ledger, which a full
+    mirror would bring along.
+    """
+
+    def __init__(self, checkout: Path, *, remotes: Path, url_of: Callable[[str], str]) -> None:
         self.checkout = checkout
-        self.remote = remote
-        self.url = url
+        self.url, self.plain_url = url_of("app.git"), url_of("plain.git")
+        self._remotes = [remotes / "app.git", remotes / "plain.git"]
         self._number = 0
         self._random = random.Random(201)
-        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(remote)], check=True)
+        for remote in self._remotes:
+            subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(remote)], check=True)
         checkout.mkdir(parents=True)
         self._git("init", "-q", "-b", "main")
         self._git("config", "user.name", "Ann")
@@ -75,7 +81,8 @@ class Application:
             (self.checkout / f"app/part{number % 10}/file{number:03d}.py").write_text(self._text())
         self._git("add", "-A")
         self._git("commit", "-q", "-m", f"Version {self._number}")
-        self._git("push", "-q", str(self.remote), "HEAD:main")
+        for remote in self._remotes:
+            self._git("push", "-q", str(remote), "HEAD:main")
         return Commit(self._git("rev-parse", "HEAD"), version)
 
     def contents(self) -> dict[str, bytes]:

@@ -27,8 +27,8 @@ class Rounds:
         self._machines = machines
         self._client = Client()
         self._tools: list[Tool] = []
-        remote = machines.bed.git / "app.git"
-        self.application = Application(folder / "checkout", remote=remote, url=machines.bed.git_url("app.git"))
+        bed = machines.bed
+        self.application = Application(folder / "checkout", remotes=bed.git, url_of=bed.git_url)
         config, known = write_ssh(folder, machines.all, key=machines.bed.key)
         for tool in tools:
             try:

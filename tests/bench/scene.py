@@ -66,7 +66,7 @@ class Scene:
 
     def _fetch(self, commit: str) -> str:
         """What was fetched is kept by a ref: without one, git asks for the whole tree again each time."""
-        return f"git -C repository.git fetch -q --depth=1 {self.application.url} +{commit}:refs/heads/deployed"
+        return f"git -C repository.git fetch -q --depth=1 {self.application.plain_url} +{commit}:refs/heads/deployed"
 
 
 def _archive(commit: str) -> str:

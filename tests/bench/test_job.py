@@ -16,7 +16,7 @@ from bench.machines import folder_of
 
 @pytest.fixture
 def application(tmp_path: Path) -> Application:
-    made = Application(tmp_path / "checkout", remote=tmp_path / "app.git", url="git://nowhere/app.git")
+    made = Application(tmp_path / "checkout", remotes=tmp_path, url_of="git://nowhere/{}".format)
     made.fill()
     return made
 
