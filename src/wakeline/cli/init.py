@@ -22,7 +22,7 @@ def run(folder: Path) -> Result:
         raise _there_already(place)
     draft = starting.write(starting.look(folder))
     load(draft.text, name=FILE)
-    _write(place, draft.text)
+    write_new(place, draft.text)
     lines = [f"{FILE} written", *(f"  took {each}" for each in draft.taken)]
     lines += [f"  could not tell: {each}" for each in draft.asked]
     lines.append("next: answer its TODO lines, commit and push it, then: wakeline doctor, wakeline setup")
@@ -30,7 +30,7 @@ def run(folder: Path) -> Result:
     return Result("init", data, lines=lines, warnings=draft.warnings)
 
 
-def _write(place: Path, text: str) -> None:
+def write_new(place: Path, text: str) -> None:
     """A file that has appeared since we looked is not written over either, nor one that a link leads to."""
     try:
         with place.open("x", encoding="utf-8") as file:

@@ -72,11 +72,22 @@ def retry(machine: str, verbose: bool, as_json: bool) -> None:
     _run("deploy", what="retry", verbose=verbose, as_json=as_json)
 
 
-@cli.command()
+@cli.group(invoke_without_command=True)
 @_JSON
-def init(as_json: bool) -> None:
-    """Look at this repository and write a wakeline.toml for it."""
-    _run("init", as_json=as_json)
+@click.pass_context
+def init(context: click.Context, as_json: bool) -> None:
+    """Look at this repository and write a wakeline.toml for it; or what else there is to begin with."""
+    if context.invoked_subcommand is None:
+        _run("init", as_json=as_json)
+
+
+@init.command()
+@click.option("--install", default="", help="What pipx installs there; default: this very version, wakeline==X.")
+@click.option("--print", "only_print", is_flag=True, help="Show the workflow, and write nothing.")
+@_JSON
+def github(install: str, only_print: bool, as_json: bool) -> None:
+    """Write the workflow that deploys from GitHub Actions, and known_hosts; print the secrets that it needs."""
+    _run("init-github", install=install, only_print=only_print, as_json=as_json)
 
 
 @cli.command()

@@ -45,7 +45,7 @@ class SshTransport:
         """See Transport.connect."""
         import asyncssh  # noqa: PLC0415 - 0.2 s, paid only when a machine is reached by SSH
 
-        address = await _address(machine, limit_s=limit_s)
+        address = await address_of(machine, limit_s=limit_s)
         options = self._options(asyncssh, machine, address, limit_s=limit_s)
         ends = time.monotonic() + _BOOTING_S
         while True:
@@ -61,7 +61,7 @@ class SshTransport:
                 return SshConnection(connection, home=self.home)
 
     async def _log_in(
-        self, asyncssh: Any, machine: Machine, address: _Address, options: Any, *, limit_s: float
+        self, asyncssh: Any, machine: Machine, address: Address, options: Any, *, limit_s: float
     ) -> asyncssh.SSHClientConnection:
         jump = getattr(options, "tunnel", None)
         sock = None if jump else await _open_tcp(options.host or address.host, options.port or 22, limit_s=limit_s)
@@ -78,7 +78,7 @@ class SshTransport:
                 raise
             raise reached from error
 
-    def _options(self, asyncssh: Any, machine: Machine, address: _Address, *, limit_s: float) -> Any:
+    def _options(self, asyncssh: Any, machine: Machine, address: Address, *, limit_s: float) -> Any:
         known = Path(self.known_hosts).expanduser() if self.known_hosts else Path("~/.ssh/known_hosts").expanduser()
         if not known.is_file():
             hint = f"put the machine's host key there: ssh-keyscan {address.host}, compare it, then add it"
@@ -104,13 +104,13 @@ class SshTransport:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Address:
+class Address:
     host: str
     user: str = ""
     port: int = 0
 
 
-async def _address(machine: Machine, *, limit_s: float) -> _Address:
+async def address_of(machine: Machine, *, limit_s: float) -> Address:
     """Split user@host:port; `cmd:…` is asked for it anew each time."""
     text = machine.address
     if text.startswith("cmd:"):
@@ -118,8 +118,8 @@ async def _address(machine: Machine, *, limit_s: float) -> _Address:
     user, _, rest = text.rpartition("@")
     host, colon, port = rest.rpartition(":")
     if colon and port.isdigit() and host.count(":") == 0:
-        return _Address(host, user, int(port))
-    return _Address(rest.strip("[]"), user)
+        return Address(host, user, int(port))
+    return Address(rest.strip("[]"), user)
 
 
 async def _ask_for_address(command: str, *, limit_s: float) -> str:

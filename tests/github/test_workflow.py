@@ -1,0 +1,172 @@
+"""The workflows that `init github` writes: what they may do, what they never do, and what the linters say of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from github.workflows import FURTHER, SEED, fleet_file, made
+from wakeline.github import asking, workflow
+from wakeline.github.remote import Remote, remote_of
+
+PROGRAMS = Path(sys.executable).parent
+BRANCH = json.dumps("release/c++")
+STRANGE = (("on", "123", "always"), ("null", "yes", "always"), ("1e3", "no", "on-demand"))
+FLEETS = {
+    "the seed's": fleet_file(),
+    "with a second repository": fleet_file(more=FURTHER),
+    "with strange names": fleet_file(branch=BRANCH, stages=STRANGE),
+}
+
+
+def steps(file) -> list[dict]:
+    return made(file)["jobs"]["deploy"]["steps"]
+
+
+def laid_out(file, folder: Path) -> list[Path]:
+    """The workflows as files where GitHub and the linters look for them."""
+    app = remote_of(file.git)
+    texts = {"deploy.yml": workflow.deploy(file, install="wakeline==1.2.3")}
+    if file.repositories:
+        texts["trigger.yml"] = workflow.trigger(file, app=app, branch=file.repositories[0].branch)
+    places = [folder / ".github/workflows" / name for name in texts]
+    places[0].parent.mkdir(parents=True)
+    for place, text in zip(places, texts.values(), strict=True):
+        place.write_text(text)
+    return places
+
+
+@pytest.mark.parametrize("file", FLEETS.values(), ids=FLEETS)
+def test_actionlint_finds_nothing(file, tmp_path):
+    places = laid_out(file, tmp_path)
+    done = subprocess.run([PROGRAMS / "actionlint", "-no-color", *places], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("file", FLEETS.values(), ids=FLEETS)
+def test_zizmor_as_its_strictest_auditor_finds_nothing(file, tmp_path):
+    places = laid_out(file, tmp_path)
+    strict = ["--persona=auditor", "--strict-collection", "--no-ignores", "--offline", "--no-progress", "--format=json"]
+    done = subprocess.run([PROGRAMS / "zizmor", *strict, *places], capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)) == (0, []), done.stderr
+
+
+def test_each_stage_is_a_step_in_its_order_and_its_name_says_who_may_be_asleep():
+    names = [step["name"] for step in steps(fleet_file()) if "wakeline deploy" in step.get("run", "")]
+    assert names == ["Stage scheduler: scheduler", "Stage frontend: uat (may be asleep)"]
+
+
+def test_it_runs_on_a_push_to_the_branch_and_by_hand_and_on_nothing_else():
+    flow = made(fleet_file(branch=BRANCH))
+    assert flow[True] == {
+        "push": {"branches": ["release/c\\+\\+"]},
+        "workflow_dispatch": {"inputs": {"rollback_to": {**flow[True]["workflow_dispatch"]["inputs"]["rollback_to"]}}},
+    }
+    assert flow["jobs"]["deploy"]["if"] == "github.ref == 'refs/heads/release/c++'"
+
+
+def test_a_rollout_that_has_begun_is_never_cancelled_and_a_fleet_has_one_at_a_time():
+    assert made(fleet_file())["concurrency"] == {"group": "wakeline-shop-uat", "cancel-in-progress": False}
+
+
+def test_it_may_write_the_ledger_and_deployments_and_nothing_more():
+    flow = made(fleet_file())
+    assert (flow["permissions"], flow["jobs"]["deploy"]["permissions"]) == (
+        {},
+        {"contents": "write", "deployments": "write"},
+    )
+
+
+@pytest.mark.parametrize("file", FLEETS.values(), ids=FLEETS)
+def test_no_action_but_checkout_and_that_pinned_by_commit(file):
+    used = [step["uses"] for step in steps(file) if "uses" in step]
+    assert [re.sub(r"[0-9a-f]{40}", "COMMIT", each) for each in used] == ["actions/checkout@COMMIT"]
+
+
+@pytest.mark.parametrize("file", FLEETS.values(), ids=FLEETS)
+def test_nothing_that_fails_is_let_through_and_nothing_from_outside_is_read_by_the_shell(file):
+    text = workflow.deploy(file, install="wakeline==1.2.3")
+    assert "continue-on-error" not in text
+    assert "keyscan" not in text
+    assert [step["run"] for step in steps(file) if "${{" in step.get("run", "")] == []
+
+
+@pytest.mark.parametrize("file", FLEETS.values(), ids=FLEETS)
+def test_secrets_reach_the_steps_that_deploy_and_no_other(file):
+    for step in steps(file):
+        secret = "secrets." in str(step.get("env", {}))
+        assert secret == ("wakeline deploy" in step.get("run", "")), step
+
+
+@pytest.mark.parametrize("file", FLEETS.values(), ids=FLEETS)
+def test_what_deploys_takes_the_place_of_the_shell_so_that_signals_reach_it(file):
+    for step in steps(file):
+        calls = re.findall(r"(\w*) wakeline (?:deploy|rollback|retry)", step.get("run", ""))
+        assert set(calls) <= {"exec"}
+
+
+def test_a_push_to_a_further_repository_starts_the_deploy_here_with_a_token_of_its_own():
+    file = fleet_file(more=FURTHER)
+    flow = yaml.safe_load(workflow.trigger(file, app=Remote("github.com", "example/shop"), branch="trunk"))
+    (step,) = flow["jobs"]["trigger"]["steps"]
+    assert flow[True] == {"push": {"branches": ["trunk"]}}
+    assert step["run"] == 'exec gh workflow run deploy.yml --repo example/shop --ref "$REF"'
+    assert flow["permissions"] == {}
+
+
+def test_every_secret_that_a_workflow_names_is_on_the_list_with_the_command_that_sets_it():
+    file = fleet_file(more=FURTHER)
+    app, other = remote_of(file.git), Remote("github.com", "example/front")
+    texts = [workflow.deploy(file, install="x"), workflow.trigger(file, app=app, branch="trunk")]
+    named = set(re.findall(r"secrets\.(\w+)", "".join(texts)))
+    asked = asking.secrets(file, app=app, others=[other])
+    assert {line.split()[3] for line in asked} == named
+    assert all("--env uat" in line for line in asked)
+
+
+@given(
+    some.text(min_size=1, max_size=30).filter(lambda text: text.isprintable()),
+    some.lists(some.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True), min_size=1, max_size=4, unique=True),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_branch_and_stages_are_called_it_is_read_as_meant(branch, names):
+    file = fleet_file(branch=json.dumps(branch, ensure_ascii=False), stages=[(name, name, "always") for name in names])
+    job = made(file)["jobs"]["deploy"]
+    literal = job["if"].removeprefix("github.ref == '").removesuffix("'").replace("''", "'")
+    assert literal == f"refs/heads/{branch}"
+    assert [step["id"] for step in job["steps"] if "id" in step] == [f"stage-{name}" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("url", "remote"),
+    [
+        ("git@github.com:example/shop.git", Remote("github.com", "example/shop")),
+        ("ssh://git@git.example.org:2222/example/shop.git", Remote("git.example.org", "example/shop")),
+        ("https://github.com/example/shop", Remote("github.com", "example/shop")),
+        ("https://x:y@github.com/example/shop.git/", Remote("github.com", "example/shop")),
+        ("/srv/git/shop.git", None),
+        ("../shop.git", None),
+        ("git://10.0.0.1/shop.git", None),
+        ("git@git.example.org:deep/er/shop.git", None),
+    ],
+)
+def test_a_repository_is_known_by_its_address(url, remote):
+    assert remote_of(url) == remote
+
+
+def test_the_seeds_fleet_asks_for_two_secrets_and_shows_the_branch_rule_first():
+    file = fleet_file(stages=SEED)
+    app = remote_of(file.git)
+    assert [line.split()[3] for line in asking.secrets(file, app=app, others=[])] == [
+        "WAKELINE_SSH_KEY",
+        "WAKELINE_SIGNING_KEY",
+    ]
+    assert "deployment-branch-policies -f name=main" in asking.guards(file, app=app)[1]
