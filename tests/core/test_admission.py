@@ -20,6 +20,10 @@ def good(number: int, **more):
     return [made(number, **more), *approved(number, *BOTH), outcome(number, "scheduler", "ok")]
 
 
+def ended(number: int, outcome: str):
+    return ("release-ended", {"fence": 1, "release": number, "outcome": outcome})
+
+
 def ask(now, commit: str = "c9", ancestry: Ancestry = FRESH, **more):
     return deploy(now, commit=commit, pins={}, ancestry=ancestry, **more)
 
@@ -65,7 +69,7 @@ def test_law_8_a_rerun_job_does_not_turn_the_fleet_back():
 
 
 def test_law_8_one_stage_of_an_older_release_is_superseded():
-    answer = ask(state(taken(), *good(1), *good(2)), "c1", Ancestry(older_than_newest=True), stage="frontend")
+    answer = ask(state(taken(), *good(1), *good(2)), "c1", Ancestry(older_than_newest=True), after="frontend")
     assert isinstance(answer, Refused)
     assert answer.blocked is Blocked.SUPERSEDED
 
@@ -105,7 +109,7 @@ def test_rollback_to_one_that_failed_is_refused():
 
 def test_a_second_rollback_goes_further_back():
     left = ("commits-refused", {"commits": ["c3"], "why": "rolled back"})
-    now = state(taken(), *good(1), *good(2), *good(3), left, *good(4, commit="c2", rollback_to=2))
+    now = state(taken(), *good(1), *good(2), *good(3), left, *good(4, commit="c2", rollback_to=2), ended(4, "passed"))
     answer = rollback(now)
     assert isinstance(answer, NewRelease)
     assert answer.rollback_to == 1
@@ -129,3 +133,45 @@ def test_after_a_rollback_what_was_left_is_refused_until_a_newer_commit():
     answer = ask(state(taken(), *good(1)), "c0", Ancestry(refused_by="c5"))
     assert isinstance(answer, Refused)
     assert answer.blocked is Blocked.HELD
+
+
+def test_the_first_stage_begins_a_release_and_the_next_carries_it_on():
+    now = state(taken(), made(1), outcome(1, "scheduler", "ok"))
+    assert ask(now, "c1", after="frontend") == CarryOn(1)
+
+
+def test_a_later_stage_begins_nothing():
+    for answer in (ask(state(), after="frontend"), rollback(state(taken(), *good(1)), after="frontend")):
+        assert isinstance(answer, Refused)
+        assert answer.blocked is Blocked.NOT_BEGUN
+        assert "first stage" in answer.hint
+
+
+def test_another_repository_that_moves_between_two_stages_does_not_stop_the_second():
+    now = state(taken(), made(1, pins={"front": "f1"}), outcome(1, "scheduler", "ok"))
+    answer = deploy(now, commit="c1", pins={"front": "f2"}, ancestry=FRESH, after="frontend")
+    assert answer == CarryOn(1)
+
+
+def test_a_stage_behind_one_that_failed_is_walked_to_be_withheld_and_one_that_failed_itself_wants_a_retry():
+    assert ask(state(taken(), made(1), outcome(1, "scheduler", "failed")), "c1", after="frontend") == CarryOn(1)
+    answer = ask(state(taken(), made(1), outcome(1, "uat", "failed")), "c1", after="frontend")
+    assert isinstance(answer, Refused)
+    assert answer.blocked is Blocked.FAILED_BEFORE
+
+
+def test_the_next_stage_of_a_rollback_carries_on_the_one_that_was_begun():
+    now = state(taken(), *good(1), *good(2), made(3, commit="c1", rollback_to=1))
+    assert rollback(now, after="frontend") == CarryOn(3)
+    assert rollback(now, to=1, after="frontend") == CarryOn(3)
+    assert isinstance(rollback(now, to=2, after="frontend"), Refused)
+
+
+def test_a_rollback_that_was_cut_short_is_carried_on_and_does_not_go_further_back():
+    left = ("commits-refused", {"commits": ["c3"], "why": "rolled back"})
+    begun = [*good(1), *good(2), *good(3), left, made(4, commit="c2", rollback_to=2)]
+    for more in ((), (ended(4, "interrupted"),)):
+        assert rollback(state(taken(), *begun, *more)) == CarryOn(4)
+    answer = rollback(state(taken(), *begun, ended(4, "passed")))
+    assert isinstance(answer, NewRelease)
+    assert answer.rollback_to == 1

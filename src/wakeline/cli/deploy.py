@@ -35,7 +35,9 @@ def _result(done: deploying.Result, *, verb: str) -> Result:
     rows = [*_rows(release, names), *(f"  {step}: {RECEIPTS.get(how, how)}" for step, how in done.receipts.items())]
     asleep = [name for name in names if release.results[name].outcome is Outcome.ASLEEP]
     code, error, hint = _judged(done)
-    head = f"release {release.number} ({release.commit[:10]}): {done.ended}"
+    head = f"release {release.number} ({release.commit[:10]}): "
+    head += f"stage {done.stage} {done.ended}" if done.stage else done.ended
+    head += f"; {done.to_come[0]} comes next" if done.to_come else ""
     warnings = [f"{name} is asleep: {_promise(release, name)}" for name in asleep] + list(done.warnings)
     data = {
         "release": release.number,
@@ -68,7 +70,8 @@ def _judged(done: deploying.Result) -> tuple[ExitCode, str, str]:
         code = ExitCode.INTERRUPTED if done.ended == "interrupted" else ExitCode.IN_DOUBT
         return code, error, hint
     if done.ended == "interrupted":
-        return ExitCode.INTERRUPTED, "interrupted; it is on record", "wakeline deploy carries on"
+        how = "rollback" if done.release.rollback_to else "deploy"
+        return ExitCode.INTERRUPTED, "interrupted; it is on record", f"wakeline {how} carries on"
     if done.ended == "passed" and done.overdue:
         return ExitCode.FAILED, "\n".join(done.overdue), "switch it on; it catches up by itself"
     if done.ended == "passed":

@@ -42,7 +42,7 @@ def _run(verb: str, *, as_json: bool = False, **options: Any) -> None:
 
 @cli.command()
 @click.argument("commit", default="")
-@click.option("--stage", default="", help="One stage alone, of this commit's release.")
+@click.option("--stage", default="", help="One stage alone; the first one begins the release, the next carry it on.")
 @click.option("--wait", is_flag=True, help="Wait for the lease instead of saying busy.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the steps print.")
 @_JSON
@@ -53,23 +53,27 @@ def deploy(commit: str, stage: str, wait: bool, verbose: bool, as_json: bool) ->
 
 @cli.command()
 @click.option("--to", default=0, help="The release to go back to; default: the last good one.")
+@click.option("--stage", default="", help="One stage alone; the first one begins, the next carry it on.")
 @click.option("--wait", is_flag=True, help="Wait for the lease instead of saying busy.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the steps print.")
 @_JSON
-def rollback(to: int, wait: bool, verbose: bool, as_json: bool) -> None:
+def rollback(as_json: bool, **asked: Any) -> None:
     """Make a new, higher release of an older commit."""
-    _run("deploy", what="rollback", to=to, wait=wait, verbose=verbose, as_json=as_json)
+    _run("deploy", what="rollback", **asked, as_json=as_json)
 
 
 @cli.command()
 @click.argument("machine", default="")
+@click.option("--commit", default="", help="Of this commit; default: the newest of the branch.")
+@click.option("--stage", default="", help="The first stage alone; `deploy --stage` carries on with the next.")
+@click.option("--wait", is_flag=True, help="Wait for the lease instead of saying busy.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the steps print.")
 @_JSON
-def retry(machine: str, verbose: bool, as_json: bool) -> None:
+def retry(machine: str, as_json: bool, **asked: Any) -> None:
     """Try a failed release again, as a new one; with MACHINE, let that machine try again."""
     if machine:
         _run("settle", what="retry", machine=machine, as_json=as_json)
-    _run("deploy", what="retry", verbose=verbose, as_json=as_json)
+    _run("deploy", what="retry", **asked, as_json=as_json)
 
 
 @cli.group(invoke_without_command=True)

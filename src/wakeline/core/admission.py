@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Union
 
 from wakeline.core.model import Outcome
@@ -27,6 +27,7 @@ class Blocked(str, enum.Enum):
     OLDER = "older"
     SUPERSEDED = "superseded"
     NOTHING_GOOD = "nothing-good"
+    NOT_BEGUN = "not-begun"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +69,20 @@ class Ancestry:
 
 
 def deploy(
-    state: State, *, commit: str, pins: Mapping[str, str], ancestry: Ancestry, again: bool = False, stage: str = ""
+    state: State, *, commit: str, pins: Mapping[str, str], ancestry: Ancestry, again: bool = False, after: str = ""
 ) -> Admission:
-    """A deploy of one commit of each repository. `again` is `wakeline retry`."""
+    """A deploy of one commit of each repository. `again` is `wakeline retry`.
+
+    `after` names the one stage that is asked for, when it is not the first: that carries on what the first has begun.
+    """
     blocked = _standing_in_the_way(state)
     if blocked:
         return blocked
     newest = state.newest
+    if after:
+        return _next_stage(state, commit=commit, stage=after)
     if newest and (newest.commit, dict(newest.pins)) == (commit, dict(pins)):
         return _same_again(state, newest, again=again)
-    if stage and any(release.commit == commit for release in state.releases.values()):
-        why = f"release {newest.number if newest else 0} has begun since: this commit's release is superseded"
-        return Refused(Blocked.SUPERSEDED, why, "wakeline status")
     if ancestry.refused_by:
         why = f"{commit[:10]} is not newer than {ancestry.refused_by[:10]}, which was rolled back"
         return Refused(Blocked.HELD, why, "deploy a newer commit, or `wakeline unhold`")
@@ -89,11 +92,22 @@ def deploy(
     return NewRelease(_next_number(state), commit, pins)
 
 
-def rollback(state: State, *, to: int = 0) -> Admission:
-    """A new, higher release with an older commit; never one that failed. `to` 0 means: the last good one."""
+def rollback(state: State, *, to: int = 0, after: str = "") -> Admission:
+    """A new, higher release with an older commit; never one that failed. `to` 0 means: the last good one.
+
+    One that was cut short is carried on. `after` as in `deploy`.
+    """
     blocked = _standing_in_the_way(state)
     if blocked:
         return blocked
+    newest = state.newest
+    begun = newest if newest and newest.rollback_to and to in (0, newest.rollback_to) else None
+    if after:
+        if begun is None:
+            return Refused(Blocked.NOT_BEGUN, "no such rollback has begun", "begin it with the first stage")
+        return _carry_on(begun, stage=after)
+    if begun and begun.ended in ("", "interrupted"):
+        return CarryOn(begun.number)
     target = _rollback_target(state, to)
     if isinstance(target, Refused):
         return target
@@ -130,12 +144,34 @@ def _in_doubt(claim: Claim) -> Refused:
     return Refused(Blocked.IN_DOUBT, why, f"wakeline resolve {claim.step} --done | --not-run")
 
 
+def _next_stage(state: State, *, commit: str, stage: str) -> Admission:
+    """One more stage of the release that this commit became. Where further repositories are by now does not matter."""
+    newest = state.newest
+    if newest and newest.commit == commit:
+        return _carry_on(newest, stage=stage)
+    if newest and any(release.commit == commit for release in state.releases.values()):
+        why = f"release {newest.number} has begun since: this commit's release is superseded"
+        return Refused(Blocked.SUPERSEDED, why, "wakeline status")
+    return Refused(Blocked.NOT_BEGUN, f"there is no release of {commit[:10]} yet", "begin it with the first stage")
+
+
+def _carry_on(newest: Release, *, stage: str) -> Admission:
+    """What failed in another stage withholds this one, and the walk says so; what failed in this one wants a retry."""
+    here = [name for name, each in newest.results.items() if each.outcome is Outcome.FAILED]
+    failed = sorted(name for name in here if (found := newest.stage_of(name)) and found.name == stage)
+    return _failed_before(newest, failed) if failed else CarryOn(newest.number)
+
+
 def _same_again(state: State, newest: Release, *, again: bool) -> Admission:
     failed = sorted(name for name, each in newest.results.items() if each.outcome is Outcome.FAILED)
     if not failed:
         return CarryOn(newest.number)
     if again:
         return NewRelease(_next_number(state), newest.commit, newest.pins)
+    return _failed_before(newest, failed)
+
+
+def _failed_before(newest: Release, failed: Sequence[str]) -> Refused:
     cause = newest.results[failed[0]].cause
     why = f"release {newest.number} of this commit failed on {', '.join(failed)}: {cause}"
     return Refused(Blocked.FAILED_BEFORE, why, "deploy a newer commit, or `wakeline retry`")

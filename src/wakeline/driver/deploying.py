@@ -46,7 +46,7 @@ class Wish:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """How it ended: the release as the ledger has it now, and what is open."""
+    """How it ended: the release as the ledger has it now, and what is open. `stage` is the one that was asked for."""
 
     release: Release
     fleet: Fleet
@@ -55,6 +55,13 @@ class Result:
     warnings: tuple[str, ...] = ()
     overdue: tuple[str, ...] = ()
     receipts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    stage: str = ""
+
+    @property
+    def to_come(self) -> tuple[str, ...]:
+        """The stages that wait for a step of their own, when one stage alone was asked for and it has passed."""
+        names = [stage.name for stage in self.fleet.stages]
+        return tuple(names[names.index(self.stage) + 1 :]) if self.stage and self.ended == "passed" else ()
 
 
 async def deploy(project: Project, wish: Wish, *, tell: Tell) -> Result:
@@ -179,9 +186,12 @@ class _Desk:
         state = self._writer.state
         warnings = tuple(getattr(self._writer.ledger, "warnings", ()))
         fleet = self._project.file.fleet
-        late = tuple(why for machine in fleet.machines if (why := overdue(state, machine, now_s=time.time())))
+        walked = [each for each in fleet.stages if self._wish.stage in ("", each.name)]
+        machines = [machine for stage in walked for machine in stage.machines]
+        late = tuple(why for machine in machines if (why := overdue(state, machine, now_s=time.time())))
         receipts = {step: how for (release, step), how in state.receipts.items() if release == number}
-        return Result(state.releases[number], fleet, ended, state.in_doubt, warnings, late, receipts)
+        record = state.releases[number]
+        return Result(record, fleet, ended, state.in_doubt, warnings, late, receipts, stage=self._wish.stage)
 
     def _check_ins(self) -> Mapping[str, Mapping[str, object]]:
         return self._writer.ledger.check_ins()
@@ -282,16 +292,16 @@ class _Desk:
 
 def admit(project: Project, state: State, wish: Wish, commit: str, pins: Mapping[str, str]) -> admission.Admission:
     """Gather what git knows of a wish's commit, and ask the core which release it becomes. Writes nothing."""
+    first = project.file.fleet.stages[0].name
+    after = wish.stage if wish.stage != first else ""
     if wish.what == "rollback":
-        return admission.rollback(state, to=wish.to)
+        return admission.rollback(state, to=wish.to, after=after)
     code, newest = project.code, state.newest
     refused = (each for each in state.refused_commits if commit == each or code.is_older(commit, each))
     facts = admission.Ancestry(
         older_than_newest=bool(newest and code.is_older(commit, newest.commit)), refused_by=next(refused, "")
     )
-    return admission.deploy(
-        state, commit=commit, pins=pins, ancestry=facts, again=wish.what == "retry", stage=wish.stage
-    )
+    return admission.deploy(state, commit=commit, pins=pins, ancestry=facts, again=wish.what == "retry", after=after)
 
 
 def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
@@ -325,6 +335,7 @@ def _refusal(answer: admission.Refused) -> WakelineError:
     kinds: dict[admission.Blocked, type[WakelineError]] = {
         admission.Blocked.IN_DOUBT: InDoubt,
         admission.Blocked.NOTHING_GOOD: Usage,
+        admission.Blocked.NOT_BEGUN: Usage,
     }
     return kinds.get(answer.blocked, Busy)(answer.why, hint=answer.hint)
 
