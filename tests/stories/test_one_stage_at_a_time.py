@@ -75,7 +75,7 @@ def test_a_rollback_stage_by_stage_is_one_release(fleet):
 
 
 def test_a_job_that_is_run_again_retries_a_release_that_failed_and_leaves_one_that_passed(fleet):
-    commit = fleet.commit("one", pages_sh="test ! -e {}/broken".format(fleet.root))
+    commit = fleet.commit("one", pages_sh=f"test ! -e {fleet.root}/broken")
     (fleet.root / "broken").touch()
     assert fleet.wakeline("deploy", commit, "--stage", "scheduler").code == 1
     (fleet.root / "broken").unlink()
