@@ -1,8 +1,10 @@
 """Records are chained by hash, and the first bad one is named."""
 
+import dataclasses
+
 import pytest
 
-from wakeline.core.records import GENESIS, BadLog, Draft, chain, verify
+from wakeline.core.records import GENESIS, BadLog, Draft, chain, record_from_line, verify
 
 
 def a_log(count: int = 4) -> list[str]:
@@ -23,7 +25,7 @@ def test_a_chain_reads_back_as_it_was_written():
         (1, lambda line: line.replace(",", ", ", 1), "record 1: its text is not canonical"),
         (2, lambda line: line[:-9], "record 2: not JSON"),
         (2, lambda line: "[1]", "record 2: not an object but list"),
-        (2, lambda line: line.replace('"version":1', '"version":2'), "record 2: written by a newer wakeline"),
+        (2, lambda line: line.replace('"version":1', '"version":"x"'), "record 2: not a record of ours"),
         (2, lambda line: line.replace('"kind":"note"', '"kind":3'), "record 2: `kind` should be text"),
     ],
 )
@@ -52,3 +54,9 @@ def test_the_same_id_twice_is_noticed():
 def test_a_body_may_not_pretend_to_be_a_head():
     with pytest.raises(ValueError, match="previous"):
         Draft("note", {"previous": "x"})
+
+
+def test_a_record_of_a_newer_version_is_chained_and_read_like_any_other():
+    first, second = (record_from_line(line, position=1) for line in a_log()[:2])
+    newer = dataclasses.replace(second, version=2)
+    assert verify([first.line, newer.line]) == (first, newer)

@@ -1,5 +1,6 @@
 """Laws 4, 6, 8 and 10 in the fold, and what a waking machine makes of it."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -160,6 +161,12 @@ def test_a_machine_without_an_order_in_the_newest_approved_release_is_retired():
 def test_a_kind_of_record_that_nobody_here_wrote_is_named():
     with pytest.raises(BadLog, match="record 2: unknown kind 'party'"):
         state(taken(), ("party", {}))
+
+
+def test_a_record_of_a_newer_version_is_not_guessed_at():
+    (record,) = chain([Draft(*taken())], ids=["1"], previous=GENESIS, at="t", by="a")
+    with pytest.raises(BadLog, match="record 1: written by a newer wakeline"):
+        fold([dataclasses.replace(record, version=2)])
 
 
 def test_folding_on_top_of_a_state_is_the_same_as_folding_all():

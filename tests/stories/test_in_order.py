@@ -118,4 +118,4 @@ def test_a_machine_gets_the_agent_once(fleet):
     fleet.commit("one")
     fleet.wakeline("deploy")
     agents = fleet.root / "machines" / "uat" / "home" / "agents"
-    assert [each.name for each in agents.glob("*.pyz")] == [f"{agent_file().digest}.pyz"]
+    assert [each.name for each in agents.glob("[!.]*")] == [agent_file().digest]

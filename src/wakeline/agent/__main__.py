@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wakeline.agent import durable, in_place, keeper, lock, wire
+from wakeline.agent import arrival, durable, in_place, keeper, lock, wire
 from wakeline.agent.home import DEFAULT_HOME, Home, boot_id, home_of, homes, machine_id
 from wakeline.agent.journal import Journal, read
 from wakeline.core.carrying_out import stale
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs.add_parser("run")
     verbs.add_parser("status")
     verbs.add_parser("configure")
+    arrives = verbs.add_parser("arrive", help="the zip that runs puts itself in its place")
+    arrives.add_argument("digest")
     adopted = verbs.add_parser("adopt", help="forget the ledger's end that was last seen here")
     adopted.add_argument("--app", required=True)
     adopted.add_argument("--environment", required=True)
@@ -49,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     caught.add_argument("--confirm", action="store_true", help="after the services: healthy, or back")
     asked = parser.parse_args(arguments)
     os.umask(0o022)
+    if asked.verb == "arrive":
+        return _arrive(asked.home, asked.digest)
+    with arrival.in_use(asked.home):
+        return _do(asked)
+
+
+def _do(asked: argparse.Namespace) -> int:
     if asked.verb == "run":
         return _run(asked.home)
     if asked.verb == "configure":
@@ -77,6 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _arrive(root: Path, digest: str) -> int:
+    """An agent that was sent and starts for the first time: it goes to its place, for all later starts."""
+    try:
+        arrival.place(Path(sys.argv[0]).read_bytes(), digest=digest, root=root)
+    except (WakelineError, OSError) as error:
+        sys.stderr.write(f"{getattr(error, 'message', '') or error}\n")
+        return 1
+    return 0
+
+
 def _configure(root: Path) -> int:
     """What `wakeline setup` says of this machine, from stdin; answers with its ids. Safe twice."""
     config = json.loads(sys.stdin.read())
@@ -91,17 +110,9 @@ def _configure(root: Path) -> int:
         )
         return 2
     durable.write_json(home.folder / "config.json", {**config, "machine_id": mine})
-    _become_the_agent(root)
+    arrival.become(root, arrival.mine(root))
     sys.stdout.write(json.dumps({"machine_id": mine, "boot_id": boot_id()}) + "\n")
     return 0
-
-
-def _become_the_agent(root: Path) -> None:
-    """Let ROOT/agent.pyz, which the units start, be the agent that runs now."""
-    mine = Path(sys.argv[0]).resolve()
-    link = root / "agent.pyz"
-    if mine.parent == (root / "agents").resolve() and (not link.is_symlink() or link.resolve() != mine):
-        durable.point_link(link, f"agents/{mine.name}")
 
 
 def _run(root: Path) -> int:
@@ -119,7 +130,7 @@ def _run(root: Path) -> int:
         return _refuse(channel, "no order came")
     try:
         home.make()
-        _become_the_agent(root)
+        arrival.become(root, arrival.mine(root))
         waited = {"on_wait": lambda text: channel.send("waiting", text=text)}
         with lock.hold(home.folder / "lock", wait_s=_LOCK_S, **waited):
             order = _with_barrier(order, word.get("barrier"))

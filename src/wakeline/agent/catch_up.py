@@ -5,6 +5,8 @@ Laws that live here:
 - Law 6: what is run is what core/catch_up.py says, from approvals on the ledger; never a once-step, not on the lead.
 - Law 11: no network or no ledger keeps what runs; it says so and is tried again.
 - It never waits for a rollout: when the machine's lock is taken, the timer looks again.
+- An approval is carried out by the agent that it names. A log that this agent cannot read leads it there as well;
+  where that agent cannot be had, what can be read is carried out by the one that is here.
 """
 
 from __future__ import annotations
@@ -16,14 +18,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakeline.agent import durable, in_place, layout, lock, wire
+from wakeline.agent import arrival, durable, in_place, layout, lock, wire
 from wakeline.agent.home import Home, boot_id, homes, machine_id
 from wakeline.agent.journal import Journal
 from wakeline.core import approval, carrying_out
 from wakeline.core.catch_up import CatchUp, Verdict, decide
 from wakeline.core.model import BadOrder, Layout, Order, Outcome, order_from_json
-from wakeline.core.records import Record
+from wakeline.core.records import BadLog, Record
 from wakeline.core.state import State, fold
+from wakeline.core.succession import newest_approval, successor
 from wakeline.edges import signing
 from wakeline.edges.ledgers import Ledger, Log, memory, open_ledger
 from wakeline.errors import Busy, LedgerError, RolloutFailed, WakelineError
@@ -47,6 +50,9 @@ def all_of(root: Path, *, app: str, environment: str, boot: bool, confirm: bool,
             continue
         try:
             one(home, boot=boot, confirm=confirm, wait_s=wait_s)
+        except arrival.HandOver as other:
+            _say(home, f"agent {other.digest[:12]} carries on")
+            arrival.hand_over(root, other.digest)
         except Busy as error:
             _say(home, f"{error.message}; it looks again later")
         except memory.NotTheLog as error:
@@ -88,7 +94,7 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
         _hand_in(home, ledger)
         return
     log = _believed(home, ledger)
-    state = fold(log.records)
+    state = _understood(home, ledger, log)
     decision = decide(state, machine=str(config["machine"]), runs=runs, attempts=carrying_out.attempts(journal.entries))
     _say(home, decision.why)
     if decision.verdict is Verdict.NOTHING:
@@ -96,8 +102,10 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
     if decision.verdict is not Verdict.RUN:
         _hand_in(home, ledger)
         return
+    approved = state.orders[decision.release, decision.stage]
+    _check_signature(home, approved, log)
+    _hand_over_to_the_one_it_names(home, ledger, approved)
     order = _order(state, decision, machine=str(config["machine"]))
-    _check_signature(home, state.orders[decision.release, decision.stage], log)
     channel = wire.Channel(None, None)
     journal.write("attempt", release=order.release)
     run = _executor(order, home=home, channel=channel, journal=journal)
@@ -145,6 +153,43 @@ def _confirm_switch(home: Home, journal: Journal) -> None:
 def _believed(home: Home, ledger: Ledger) -> Log:
     """The log, if it still contains what this machine last saw. Raises NotTheLog for one that does not."""
     return memory.check(ledger.read(), place=home.folder / "seen.json")
+
+
+def _understood(home: Home, ledger: Ledger, log: Log) -> State:
+    """What the log means. Raises HandOver where another agent may know, LedgerError where none can be had.
+
+    The agent that handed over to this one could read the log, or it would have looked for the same as we do now.
+    """
+    try:
+        return fold(log.records)
+    except BadLog as error:
+        approved = newest_approval(log.records, machine=str(home.config["machine"]))
+        if approved is not None:
+            _check_signature(home, approved, log)
+            _hand_over_to_the_one_it_names(home, ledger, approved)
+        before = arrival.came_by()
+        if before and arrival.mine(home.root) not in before:
+            _become(home, before[-1])
+        raise LedgerError(f"the ledger: {error}", hint="wakeline deploy brings the agent that can read it") from error
+
+
+def _hand_over_to_the_one_it_names(home: Home, ledger: Ledger, approved: Record) -> None:
+    """Raises HandOver when the agent that an approval names is another one and runs here. Its signature was checked."""
+    digest = successor(approved, mine=arrival.mine(home.root), came_by=arrival.came_by())
+    if not digest:
+        return
+    try:
+        if not arrival.is_here(home.root, digest):
+            arrival.place(ledger.agent(digest), digest=digest, root=home.root)
+        arrival.prove(home.root, digest)
+        _become(home, digest)
+    except (WakelineError, OSError) as error:
+        _say(home, f"the agent of its approval cannot be had, this one carries on: {getattr(error, 'message', error)}")
+
+
+def _become(home: Home, digest: str) -> None:
+    arrival.become(home.root, digest)
+    raise arrival.HandOver(digest)
 
 
 def _order(state: State, decision: CatchUp, *, machine: str) -> Order:

@@ -3,6 +3,9 @@
 A record is a JSON object. Its `id` is random, so that two writers of otherwise equal records can tell theirs apart
 (seen: git answers "up to date" with exit 0 to the second of two equal pushes). Its `previous` is the hash of the
 record before it. Clocks are not trusted: `at` is for people, order comes from the chain.
+
+The head of a record and its hash are settled for ever. A record of a newer version is chained and read like any other,
+and only refused where its meaning is asked for (state.py): an old agent must find its way to a newer one.
 """
 
 from __future__ import annotations
@@ -79,7 +82,7 @@ def chain(drafts: Iterable[Draft], *, ids: Iterable[str], previous: str, at: str
 
 
 def record_from_line(line: str, *, position: int) -> Record:
-    """Read one line. Raises BadLog for what is not a record, and for one that a newer wakeline wrote."""
+    """Read one line. Raises BadLog for what is not a record."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -87,9 +90,7 @@ def record_from_line(line: str, *, position: int) -> Record:
     if not isinstance(data, dict):
         raise BadLog(position, f"not an object but {type(data).__name__}")
     version = data.pop("version", None)
-    if isinstance(version, int) and version > RECORD_VERSION:
-        raise BadLog(position, f"written by a newer wakeline (version {version}, this one reads {RECORD_VERSION})")
-    if version != RECORD_VERSION:
+    if not isinstance(version, int) or version < 1:
         raise BadLog(position, f"not a record of ours (version {version!r})")
     heads: dict[str, Any] = {}
     for key in ("id", "previous", "kind", "at", "by"):
@@ -97,7 +98,7 @@ def record_from_line(line: str, *, position: int) -> Record:
         if not isinstance(value, str):
             raise BadLog(position, f"`{key}` should be text, found {value!r}")
         heads[key] = value
-    return Record(body=data, **heads)
+    return Record(body=data, version=version, **heads)
 
 
 def verify(lines: Iterable[str], *, previous: str = GENESIS, start: int = 1) -> tuple[Record, ...]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wakeline.core.model import Outcome, Presence
-from wakeline.core.records import GENESIS, BadLog, Record
+from wakeline.core.records import GENESIS, RECORD_VERSION, BadLog, Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +172,7 @@ class State:
 
 
 def fold(records: Iterable[Record], *, start: State | None = None) -> State:
-    """Read records in order on top of `start`. Raises BadLog for a kind of record that nobody here wrote."""
+    """Read records in order on top of `start`. Raises BadLog for a record that a newer wakeline wrote, or nobody."""
     begun = start or State()
     folding = {field.name: getattr(begun, field.name) for field in dataclasses.fields(State)}
     for name, value in folding.items():
@@ -180,6 +180,9 @@ def fold(records: Iterable[Record], *, start: State | None = None) -> State:
             folding[name] = dict(value)
     for record in records:
         folding["position"] += 1
+        if record.version > RECORD_VERSION:
+            reason = f"written by a newer wakeline (version {record.version}, this one reads {RECORD_VERSION})"
+            raise BadLog(folding["position"], reason)
         reader = _READERS.get(record.kind)
         if reader is None:
             raise BadLog(

@@ -176,7 +176,8 @@ class _Desk:
         at_once = sorted(admitted.approved - release.approved)
         if at_once:
             drafts = [Draft("approved", {"release": release.number, "stage": stage}) for stage in at_once]
-            await holder.write(lambda now: [approve(now, each) for each in drafts])
+            agents = {party.agent.digest: party.agent.data}
+            await holder.write(lambda now: [approve(now, each) for each in drafts], agents=agents)
         walk = Walk(begun, party=party, holder=holder, approve=approve, tell=tell)
         with _stopped_by_signals(walk.stop):
             done = await walk.run()

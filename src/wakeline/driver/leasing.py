@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from wakeline.core import lease
 from wakeline.core.records import Draft
@@ -41,7 +41,13 @@ class Holder:
         """Whether anything may still be sent to a machine."""
         return lease.may_act(renewed_s=self.renewed_s, length_s=self.length_s, now_s=boottime_s())
 
-    async def write(self, decide: Callable[[State], list[Draft]], *, pins: dict[str, str] | None = None) -> State:
+    async def write(
+        self,
+        decide: Callable[[State], list[Draft]],
+        *,
+        pins: Mapping[str, str] | None = None,
+        agents: Mapping[str, bytes] | None = None,
+    ) -> State:
         """Write as the holder: every record carries the fencing number, and renews the lease."""
         began_s = boottime_s()
 
@@ -49,7 +55,7 @@ class Holder:
             self.check(state)
             return [Draft(each.kind, {**each.body, "fence": self.fence}) for each in decide(state)]
 
-        state = await self.writer.write(fenced, pins=pins)
+        state = await self.writer.write(fenced, pins=pins, agents=agents)
         self.renewed_s = began_s
         return state
 

@@ -112,9 +112,11 @@ class Walk:
             for each in drafts
             if each.kind == "approved"
         }
+        agent = self._party.agent
         await self._holder.write(
             lambda state: [self._approve(state, each) if each.kind == "approved" else each for each in drafts],
             pins=pins,
+            agents={agent.digest: agent.data} if pins else {},
         )
         for draft in drafts:
             self._tell(Notice(draft.kind, str(draft.body.get("machine", "")), data=dict(draft.body)))

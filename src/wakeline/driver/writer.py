@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from wakeline.core.records import Draft, Record, chain
+from wakeline.core.records import BadLog, Draft, Record, chain
 from wakeline.core.state import State, fold
 from wakeline.edges.ledgers import Ledger, Log, memory
 from wakeline.errors import LedgerError
@@ -44,27 +44,33 @@ class Writer:
         async with self.one_at_a_time:
             return await self._read()
 
-    async def write(self, decide: Decide, *, pins: Mapping[str, str] | None = None) -> State:
+    async def write(
+        self,
+        decide: Decide,
+        *,
+        pins: Mapping[str, str] | None = None,
+        agents: Mapping[str, bytes] | None = None,
+    ) -> State:
         """Put on record what `decide` wants, given the state that it is then appended to.
 
         `decide` is asked again whenever the log has moved; an empty answer writes nothing. What it raises is raised.
         Raises LedgerError when the log moves under every one of many tries.
         """
         async with self.one_at_a_time:
-            return await self._write(decide, pins or {})
+            return await self._write(decide, pins=pins or {}, agents=agents or {})
 
     async def _read(self) -> State:
         log = await asyncio.to_thread(self.ledger.read)
         return self._believe(log if self.seen is None else memory.check(log, place=self.seen))
 
-    async def _write(self, decide: Decide, pins: Mapping[str, str]) -> State:
+    async def _write(self, decide: Decide, *, pins: Mapping[str, str], agents: Mapping[str, bytes]) -> State:
         for attempt in range(TRIES_MAX):
             state = self.state if attempt == 0 and self.log is not None else await self._read()
             drafts = decide(state)
             if not drafts:
                 return state
             records = self._chained(drafts, previous=state.tip)
-            if await asyncio.to_thread(self.ledger.append, records, pins=pins):
+            if await asyncio.to_thread(self.ledger.append, records, pins=pins, agents=agents):
                 return self._append(records)
             await asyncio.sleep(random.uniform(0, min(BACKOFF_S_MAX, 0.05 * 2**attempt)))  # noqa: S311 - jitter
         raise LedgerError(f"the log moved under {TRIES_MAX} tries in a row", hint="wakeline history shows who writes")
@@ -77,7 +83,12 @@ class Writer:
         known = self.state.position
         same_start = known <= len(log.records) and (known == 0 or log.records[known - 1].hash == self.state.tip)
         start, fresh = (self.state, log.records[known:]) if same_start else (State(), log.records)
-        self.log, self.state = log, fold(fresh, start=start)
+        try:
+            self.log, self.state = log, fold(fresh, start=start)
+        except BadLog as error:
+            raise LedgerError(
+                f"the ledger: {error}", hint="this wakeline is too old for it; nothing was changed"
+            ) from error
         return self.state
 
     def _append(self, records: tuple[Record, ...]) -> State:

@@ -1,8 +1,9 @@
 """One contract for every store of the ledger, and what only git can do to us."""
 
 import concurrent.futures
+import dataclasses
+import hashlib
 import itertools
-import json
 import os
 import random
 import sqlite3
@@ -209,11 +210,10 @@ def _rewrite(remote: Path, message: str) -> None:
     git("update-ref", LOG, made.stdout.strip(), at=remote)
 
 
-def test_a_ledger_from_a_newer_version_is_said_to_be_one(on_git, remote):
-    line = json.dumps({**records("a")[0].to_json(), "version": 2}, sort_keys=True, separators=(",", ":"))
-    _rewrite(remote, line)
-    with pytest.raises(LedgerError, match="written by a newer wakeline"):
-        on_git.read()
+def test_a_record_of_a_newer_version_is_handed_on_as_it_is(on_git, remote):
+    newer = dataclasses.replace(records("a")[0], version=2)
+    _rewrite(remote, newer.line)
+    assert on_git.read().records == (newer,)
 
 
 def test_a_record_that_was_changed_afterwards_is_named(on_git, remote):
@@ -265,3 +265,76 @@ def test_its_stamp_moves_with_the_log_and_only_then(opened):
     assert after != before
     opened().check_in("uat", {"machine": "uat"})
     assert opened().stamp() == after
+
+
+AGENT = (hashlib.sha256(b"an agent").hexdigest(), b"an agent")
+
+
+def test_an_agent_that_a_record_names_is_had_from_the_ledger_by_its_digest(opened):
+    assert opened().append(records("a"), agents=dict([AGENT]))
+    assert opened().agent(AGENT[0]) == AGENT[1]
+    more = {AGENT[0]: AGENT[1], "b" * 64: b"\0\xff" * 100_000}
+    assert opened().append(records("b", previous=opened().read().tip), agents=more)
+    assert opened().agent("b" * 64) == more["b" * 64]
+
+
+def test_an_agent_that_is_not_there_is_an_error_that_names_it(opened):
+    with pytest.raises(LedgerError, match="does not have the agent cccccccccccc"):
+        opened().agent("c" * 64)
+
+
+def test_an_append_that_loses_leaves_no_agent(opened):
+    late = opened()
+    late.read()
+    assert opened().append(records("a"))
+    assert late.append(records("b"), agents=dict([AGENT])) is False
+    with pytest.raises(LedgerError):
+        opened().agent(AGENT[0])
+
+
+def test_fleets_in_one_store_do_not_share_agents(opened, tmp_path, remote):
+    assert opened().append(records("a"), agents=dict([AGENT]))
+    url = str(remote) if (remote / "refs" / "wakeline").exists() else f"sqlite:///{tmp_path}/ledger.sqlite"
+    with pytest.raises(LedgerError):
+        open_ledger(url, app="other", environment="uat", workdir=tmp_path / "w").agent(AGENT[0])
+
+
+def test_an_agent_that_the_remote_has_is_not_pushed_again(on_git, remote):
+    hook = remote / "hooks" / "update"
+    hook.write_text('#!/bin/sh\necho "$1" >>pushed\n')
+    hook.chmod(0o755)
+    first = records("a")
+    assert on_git.append(first, agents=dict([AGENT]))
+    assert on_git.append(records("b", previous=first[-1].hash), agents=dict([AGENT]))
+    assert (remote / "pushed").read_text().split().count(f"refs/wakeline/shop/uat/agent/{AGENT[0]}") == 1
+
+
+def test_two_runners_that_push_the_same_agent_at_once_do_not_meet(remote, tmp_path):
+    here, there = (
+        open_ledger(str(remote), app="shop", environment="uat", workdir=tmp_path / name) for name in ("here", "there")
+    )
+    assert (here.read().tip, there.read().tip) == (GENESIS, GENESIS)
+    first = records("a")
+    assert here.append(first, agents=dict([AGENT]))
+    assert there.append(records("b", previous=first[-1].hash), agents=dict([AGENT]))
+    assert there.warnings == []
+
+
+def test_an_agent_that_is_refused_is_a_warning_and_the_record_stands(on_git, remote):
+    hook = remote / "hooks" / "update"
+    hook.write_text('#!/bin/sh\ncase "$1" in */agent/*) echo no agents here >&2; exit 1;; esac\n')
+    hook.chmod(0o755)
+    assert on_git.append(records("a"), agents=dict([AGENT]))
+    assert "no agents here" in on_git.warnings[0]
+    assert len(on_git.read().records) == 1
+
+
+def test_a_sqlite_ledger_of_before_agents_takes_and_gives_them(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    old = open_ledger(f"sqlite:///{path}", app="shop", environment="uat", workdir=tmp_path)
+    assert old.append(records("a"))
+    with sqlite3.connect(path) as database:
+        assert database.execute("select count(*) from sqlite_master where name = 'agents'").fetchone() == (0,)
+    database.close()
+    assert old.append(records("b", previous=old.read().tip), agents=dict([AGENT]))
+    assert old.agent(AGENT[0]) == AGENT[1]

@@ -33,10 +33,23 @@ class Ledger(Protocol):
     def stamp(self) -> str:
         """A short text that is another one as soon as the log has moved: a look that costs less than `read`."""
 
-    def append(self, records: Sequence[Record], *, pins: Mapping[str, str] | None = None) -> bool:
+    def append(
+        self,
+        records: Sequence[Record],
+        *,
+        pins: Mapping[str, str] | None = None,
+        agents: Mapping[str, bytes] | None = None,
+    ) -> bool:
         """Put records behind the tip that they name. False when the log has moved: read and decide again.
 
         `pins` maps names under the ledger to code commits that must stay fetchable; a store without code ignores them.
+        `agents` are the agents that the records name, by digest. One that is there already is not sent again.
+        """
+
+    def agent(self, digest: str) -> bytes:
+        """The agent of that digest, for a machine that slept through an upgrade. Raises LedgerError where it is not.
+
+        What comes is not believed: whoever asks compares its SHA-256 with the digest in a signed approval.
         """
 
     def may_write(self) -> str:

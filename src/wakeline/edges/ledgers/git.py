@@ -4,6 +4,9 @@ Every push is one commit with one parent, an empty tree, and the records as line
 compare. An append has won when the remote reports our ref updated to our commit, which no other writer can have made
 (record ids are random). Anything else that it answers is not believed (seen: two equal pushes both got exit 0; a cut
 connection reported failure for a record that had arrived): then a second look must find those very ids in the log.
+
+Agents lie beside the log, each under a ref of its own that is named by its digest. The same agent is the same commit
+whoever pushes it, so two runners that push it at once do not meet.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ from wakeline.edges import git, objects
 from wakeline.edges.ledgers import CheckIn, Log
 from wakeline.errors import LedgerError
 
-_NOTHING = "0" * 40
 _TRIES = 3
 _REMOTE_S = 60.0
+_AGENT_NAME = "agent.pyz"
+_ALWAYS_S = 315532800  # 1980, as in its zip
+_WHO = f"{git.IDENTITY['GIT_AUTHOR_NAME']} <{git.IDENTITY['GIT_AUTHOR_EMAIL']}>"
 
 
 class GitLedger:
@@ -36,21 +41,27 @@ class GitLedger:
         self._copy = copy_of(url, workdir=workdir)
         self._commit = ""
         self._log = Log()
+        self._agents: frozenset[str] = frozenset()
         self.warnings: list[str] = []
 
     def read(self) -> Log:
         """See Ledger.read."""
         with self._asking():
-            tip = git.remote_refs(self._url, self._ref, at=self._copy, timeout_s=_REMOTE_S).get(self._ref, "")
-            return self._read(tip)
+            return self._read(self._remote_tip())
 
     def stamp(self) -> str:
         """See Ledger.stamp: the commit that the remote's ref is at."""
         with self._asking():
             return self._remote_tip()
 
-    def append(self, records: Sequence[Record], *, pins: Mapping[str, str] | None = None) -> bool:
-        """See Ledger.append. A pin that the remote refuses is a warning, never a failure."""
+    def append(
+        self,
+        records: Sequence[Record],
+        *,
+        pins: Mapping[str, str] | None = None,
+        agents: Mapping[str, bytes] | None = None,
+    ) -> bool:
+        """See Ledger.append. A pin or an agent that the remote refuses is a warning, never a failure."""
         with self._asking():
             words = ""
             for _ in range(_TRIES):
@@ -60,13 +71,31 @@ class GitLedger:
                     return self._contains(records)
                 before = self._commit
                 commit = self._commit_of(records, parent=before)
-                arrived, words = self._push(commit, expected=before, pins=pins or {})
+                beside = [*self._pins(pins or {}), *self._missing(agents or {})]
+                arrived, words = self._push(commit, expected=before, beside=beside)
                 if arrived:
                     self._commit, self._log = commit, Log(records[-1].hash, self._log.records + tuple(records))
+                    self._agents |= set(agents or ())
                     return True
                 if self._read(self._remote_tip()).tip != records[0].previous:
                     return self._contains(records)
         raise LedgerError(f"the ledger on {self._where} takes no record: {words}", hint="may you push there?")
+
+    def agent(self, digest: str) -> bytes:
+        """See Ledger.agent."""
+        ref = self._agent_ref(digest)
+        with self._asking():
+            commit = git.remote_refs(self._url, ref, at=self._copy, timeout_s=_REMOTE_S).get(ref, "")
+            if not commit:
+                text = f"the ledger on {self._where} does not have the agent {digest[:12]}"
+                raise LedgerError(text, hint="wakeline deploy")
+            if not self._has(commit):
+                self._fetch([f"+{ref}:{ref}"])
+            arguments = ["cat-file", "blob", "--end-of-options", f"{commit}:{_AGENT_NAME}"]
+            finished = git.call(arguments, at=self._copy)
+            if finished.code != 0:
+                raise git.GitFailed(arguments[0], code=finished.code, words=git.clean(finished.err))
+            return finished.out
 
     def may_write(self) -> str:
         """See Ledger.may_write. A dry run asks the server whether we may push, and pushes nothing."""
@@ -131,7 +160,13 @@ class GitLedger:
             raise LedgerError(f"the ledger's copy {self._copy}: {error}", hint="may you write there?") from error
 
     def _remote_tip(self) -> str:
-        return git.remote_refs(self._url, self._ref, at=self._copy, timeout_s=_REMOTE_S).get(self._ref, "")
+        """Where the log ends there. The same look says which agents are there: the server lists all refs anyway."""
+        refs = git.remote_refs(self._url, self._ref, self._agent_ref("*"), at=self._copy, timeout_s=_REMOTE_S)
+        self._agents = frozenset(ref.rpartition("/")[2] for ref in refs if ref != self._ref)
+        return refs.get(self._ref, "")
+
+    def _agent_ref(self, digest: str) -> str:
+        return f"{self._base}/agent/{digest}"
 
     def _read(self, tip: str) -> Log:
         """Bring the copy to `tip` and read what is new; the whole chain is checked either way."""
@@ -175,19 +210,32 @@ class GitLedger:
 
     def _write_commit(self, message: bytes, *, parent: str) -> str:
         tree = objects.write(self._copy, "tree", b"")
-        who = f"{git.IDENTITY['GIT_AUTHOR_NAME']} <{git.IDENTITY['GIT_AUTHOR_EMAIL']}> {int(time.time())} +0000"
+        who = f"{_WHO} {int(time.time())} +0000"
         return objects.write(self._copy, "commit", objects.commit(tree, parent=parent, who=who, message=message))
 
-    def _push(self, commit: str, *, expected: str, pins: Mapping[str, str]) -> tuple[bool, str]:
-        """Push log and pins together. Returns whether the remote says that our ref is now our commit, and its words
-        where it does not; they are shown, never matched.
+    def _pins(self, pins: Mapping[str, str]) -> list[str]:
+        return [f"+{code}:{self._base}/{name}" for name, code in pins.items() if self._has(code)]
+
+    def _missing(self, agents: Mapping[str, bytes]) -> list[str]:
+        """What must be pushed of these agents: those that the remote did not have at our last look."""
+        absent = {digest: data for digest, data in agents.items() if digest not in self._agents}
+        return [f"+{self._agent_commit(data)}:{self._agent_ref(digest)}" for digest, data in absent.items()]
+
+    def _agent_commit(self, data: bytes) -> str:
+        blob = objects.write(self._copy, "blob", data)
+        tree = objects.write(self._copy, "tree", f"100644 {_AGENT_NAME}\0".encode() + bytes.fromhex(blob))
+        commit = objects.commit(tree, parent="", who=f"{_WHO} {_ALWAYS_S} +0000", message=b"an agent")
+        return objects.write(self._copy, "commit", commit)
+
+    def _push(self, commit: str, *, expected: str, beside: Sequence[str]) -> tuple[bool, str]:
+        """Push the log and what goes with it. Returns whether the remote says that our ref is now our commit, and its
+        words where it does not; they are shown, never matched.
         """
         lease = f"--force-with-lease={self._ref}:{expected or ''}"
-        held = [f"+{code}:{self._base}/{name}" for name, code in pins.items() if self._has(code)]
         push = ["push", "--porcelain", "--no-progress", "--atomic", lease, "--end-of-options", self._url]
         push.append(f"{commit}:{self._ref}")
-        finished = git.call([*push, *held], at=self._copy, timeout_s=_REMOTE_S)
-        if finished.code != 0 and held and self._remote_tip() == expected:
+        finished = git.call([*push, *beside], at=self._copy, timeout_s=_REMOTE_S)
+        if finished.code != 0 and beside and self._remote_tip() == expected:
             self.warnings.append(f"pins were refused: {git.clean(finished.err or finished.out)}")
             finished = git.call(push, at=self._copy, timeout_s=_REMOTE_S)
         if finished.code == 0 and _says_updated(finished.out, f"{commit}:{self._ref}"):

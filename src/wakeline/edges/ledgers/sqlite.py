@@ -20,6 +20,11 @@ create table if not exists records (
 create table if not exists check_ins (
     fleet text not null, machine text not null, body text not null, primary key (fleet, machine));
 """
+# Made when the first agent is kept, also in a file that an older wakeline made: a reader may not be allowed to.
+_AGENTS = """
+create table if not exists agents (
+    fleet text not null, digest text not null, data blob not null, primary key (fleet, digest))
+"""
 _APPLICATION_ID = 0x77616B65  # "wake", so that another program's database is told apart
 _BUSY_S = 30.0
 
@@ -48,7 +53,13 @@ class SqliteLedger:
             query = "select hash from records where fleet = ? order by position desc limit 1"
             return str((database.execute(query, (self._fleet,)).fetchone() or (GENESIS,))[0])
 
-    def append(self, records: Sequence[Record], *, pins: Mapping[str, str] | None = None) -> bool:
+    def append(
+        self,
+        records: Sequence[Record],
+        *,
+        pins: Mapping[str, str] | None = None,
+        agents: Mapping[str, bytes] | None = None,
+    ) -> bool:
         """See Ledger.append. There is no code here, so `pins` has nothing to hold."""
         del pins
         with self._connected() as database:
@@ -61,8 +72,22 @@ class SqliteLedger:
                 return {record.line for record in records} <= {line for (line,) in lines}
             rows = [(self._fleet, at, each.line, each.hash) for at, each in enumerate(records, position + 1)]
             database.executemany("insert into records values (?, ?, ?, ?)", rows)
+            if agents:
+                database.execute(_AGENTS)
+                kept = [(self._fleet, digest, data) for digest, data in agents.items()]
+                database.executemany("insert or ignore into agents values (?, ?, ?)", kept)
             database.execute("commit")
         return True
+
+    def agent(self, digest: str) -> bytes:
+        """See Ledger.agent."""
+        with self._connected() as database:
+            known = database.execute("select count(*) from sqlite_master where name = 'agents'").fetchone()[0]
+            query = "select data from agents where fleet = ? and digest = ?"
+            row = database.execute(query, (self._fleet, digest)).fetchone() if known else None
+        if row is None:
+            raise LedgerError(f"ledger {self._path} does not have the agent {digest[:12]}", hint="wakeline deploy")
+        return bytes(row[0])
 
     def may_write(self) -> str:
         """See Ledger.may_write."""

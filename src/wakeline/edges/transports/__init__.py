@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,8 +117,7 @@ class Conversation:
     async def _check_that_it_started(self) -> None:
         """Raises NotReached when the shell says that there was nothing to start: then no order was taken either."""
         if self._exit_of is not None and await self._exit_of() in _NO_SUCH_COMMAND:
-            hint = "apt-get install python3"
-            raise NotReached(Phase.AGENT, "python3 is not installed there, or cannot be run", hint=hint)
+            raise _no_python()
 
 
 class Connection(Protocol):
@@ -141,6 +141,31 @@ class Transport(Protocol):
 
     async def connect(self, machine: Machine, *, limit_s: float) -> Connection:
         """Open a connection. Raises NotReached with the phase that it came to."""
+
+
+async def place(connection: Connection, agent: bytes, *, digest: str, home: str, python: str = "python3") -> None:
+    """Bring an agent to a machine that lacks it. Its own code does the rest: agent/arrival.py. Raises NotReached.
+
+    One that is there is touched, so that it is not taken for one that nobody uses any more.
+    """
+    folder = shlex.quote(f"{home}/agents")
+    there = f"{folder}/{digest}"
+    code, _, _ = await connection.run(f"touch -c {there}; test -d {there}")
+    if code == 0:
+        return
+    arrive = f"{python} $zip --home {shlex.quote(home)} arrive {digest}"
+    script = f"umask 077; mkdir -p {folder} && zip={folder}/.zip-$$ && cat >$zip && {arrive}"
+    code, _, err = await connection.run(f"{script}; code=$?; rm -f $zip; exit $code", feed=agent)
+    if code in _NO_SUCH_COMMAND:
+        raise _no_python()
+    if code != 0:
+        words = err.decode("utf-8", "replace").strip()[-300:]
+        hint = "wakeline setup makes the folder and gives it to the deploy user"
+        raise NotReached(Phase.AGENT, f"the agent cannot be placed in {home}/agents: {words}", hint=hint)
+
+
+def _no_python() -> NotReached:
+    return NotReached(Phase.AGENT, "python3 is not installed there, or cannot be run", hint="apt-get install python3")
 
 
 def folder_of(address: str) -> Path:

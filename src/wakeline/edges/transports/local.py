@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shlex
 import sys
 from pathlib import Path
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, folder_of
+from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, folder_of, place
 
 
 class LocalTransport:
@@ -41,14 +40,13 @@ class LocalConnection:
 
     async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
         """See Connection.converse."""
-        file = self._folder / "home" / "agents" / f"{digest}.pyz"
-        if not file.exists():
-            await asyncio.to_thread(_place, file, agent)
+        home = self._folder / "home"
+        await place(self, agent, digest=digest, home=str(home), python=shlex.quote(sys.executable))
         child = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(file),
+            str(home / "agents" / digest),
             "--home",
-            str(self._folder / "home"),
+            str(home),
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -84,12 +82,3 @@ class LocalConnection:
                 child.stdin.close()
             with contextlib.suppress(asyncio.TimeoutError):  # an accepted order goes on without us
                 await asyncio.wait_for(child.wait(), 5)
-
-
-def _place(file: Path, content: bytes) -> None:
-    """Write beside, then rename: nobody ever starts half an agent."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = file.with_suffix(f".{os.getpid()}.part")
-    beside.write_bytes(content)
-    beside.chmod(0o700)
-    beside.rename(file)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import Conversation, Lost, NotReached
+from wakeline.edges.transports import Conversation, Lost, NotReached, place
 
 if TYPE_CHECKING:
     import asyncssh
@@ -203,10 +203,8 @@ class SshConnection:
 
     async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
         """See Connection.converse. One round trip when the agent is there, one more to send it."""
+        await place(self, agent, digest=digest, home=self._home)
         file = f"{self._home}/agents/{digest}"
-        asked = await self.run(f"test -d {shlex.quote(file)}")
-        if asked[0] != 0:
-            await self._place(file, agent)
         command = shlex.join(["python3", file, "--home", self._home, *arguments])
         async with self._no_longer_there():
             process = await self._connection.create_process(command, encoding=None)
@@ -243,19 +241,6 @@ class SshConnection:
         """See Connection.close."""
         self._connection.close()
         await self._connection.wait_closed()
-
-    async def _place(self, file: str, agent: bytes) -> None:
-        """Unpack it beside and rename: Python compiles a zip at every start, and a folder once."""
-        target = shlex.quote(file)
-        zipped, beside = shlex.quote(f"{file}.zip.") + "$$", shlex.quote(f"{file}.part.") + "$$"
-        script = f"umask 077; mkdir -p $(dirname {target}) && cat >{zipped} && python3 -m zipfile -e {zipped} {beside}"
-        script += f" && python3 -m compileall -q {beside} && rm {zipped} && sync -f {beside}"
-        script += f" && {{ mv -T {beside} {target} || test -d {target}; }}; code=$?; rm -rf {beside}; exit $code"
-        code, _, err = await self.run(script, feed=agent)
-        if code != 0:
-            words = err.decode("utf-8", "replace").strip()[-300:]
-            hint = "wakeline setup makes the folder and gives it to the deploy user"
-            raise NotReached(Phase.AGENT, f"the agent cannot be placed at {file}: {words}", hint=hint)
 
 
 def _bytes(output: bytes | str | None) -> bytes:
