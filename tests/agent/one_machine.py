@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wakeline.core.model import Health, Order, Service, Step
 
-LIMIT_S = 30
+LIMIT_S = 120
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")
 
 
