@@ -222,3 +222,28 @@ def test_a_first_stage_that_sleeps_is_not_approved():
     walk, commands = take(rollout(FRONTEND, dataclasses.replace(SCHEDULER)), asleep("uat"), awake("scheduler"))
     walk, more = take(walk, ok("scheduler"))
     assert [each["stage"] for each in written(commands + more, "approved")] == ["scheduler"]
+
+
+def test_law_5_in_the_leads_stage_the_others_start_when_the_lead_has_said_what_the_database_has():
+    """Seen: they waited half a minute for a migration that took longer, and failed the stage."""
+    web = stage("web", "b", "a", "c", always=("a", "b", "c"))
+    walk = rollout(web, lead="a", once=frozenset({"migrate"}), at_once={"web": 1})
+    walk, commands = take(walk, awake("b"), awake("c"), awake("a"))
+    assert sent(commands) == ["a"]
+    walk, commands = take(walk, OnceWanted("a", "migrate", "k1"), OnceEnded("a", "migrate", "k1", passed=True))
+    assert sent(commands) == []  # one at once
+    walk, commands = take(walk, ok("a"))
+    assert sent(commands) == ["b"]
+
+
+@pytest.mark.parametrize("word", [OnceVerified("a", "migrate"), failed("a")])
+def test_the_others_of_the_leads_stage_go_on_as_soon_as_the_lead_has_spoken(word):
+    walk = rollout(stage("web", "a", "b", always=("a", "b")), lead="a", once=frozenset({"migrate"}))
+    walk, commands = take(walk, awake("b"), awake("a"))
+    assert sent(commands) == ["a"]
+    assert sent(take(walk, word)[1]) == ["b"]
+
+
+def test_a_lead_that_is_asleep_keeps_nobody_waiting():
+    walk = rollout(stage("web", "a", "b"), lead="a", once=frozenset({"migrate"}))
+    assert sent(take(walk, awake("b"), asleep("a"))[1]) == ["b"]

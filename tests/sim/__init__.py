@@ -1,1 +1,1 @@
-"""A fleet from a seed: the real core, simulated machines and runners, and laws checked after every event."""
+"""Whole fleets from a seed: the real core and the real driver, simulated machines, links and time, and every law."""

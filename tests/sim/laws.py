@@ -1,13 +1,23 @@
-"""The laws as an outside observer sees them: what started where, and what the log said at that moment.
+"""The laws as an outside observer sees them: what happens where, and what stands on the ledger at that moment.
 
-Nothing here asks the core whether the core is right: it reads raw records and the machines' own truth.
+Nothing here asks the core whether the core is right: it reads raw records, and the machines' own truth.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from wakeline.core.records import Record
+
+if TYPE_CHECKING:
+    from sim.machine import Box
+    from sim.world import World
+
+_ATTEMPTS = 3
+_ONE_READ_S = 30.0
+_LONG_S = 600.0
 
 
 class Violation(AssertionError):
@@ -15,107 +25,303 @@ class Violation(AssertionError):
 
 
 @dataclasses.dataclass
+class Made:
+    """A release as it was put on record."""
+
+    number: int
+    commit: int
+    lead: str
+    rollback_to: int
+    stages: list[Mapping[str, Any]]
+    said: dict[str, str] = dataclasses.field(default_factory=dict)
+    approved: set[str] = dataclasses.field(default_factory=set)
+    sent: set[str] = dataclasses.field(default_factory=set)
+    alone: bool = False  # somebody asked for one stage of it, whatever does not gate ahead of it
+
+    def stage_of(self, machine: str) -> Mapping[str, Any] | None:
+        return next((s for s in self.stages if machine in [m["name"] for m in s["machines"]]), None)
+
+    def is_held(self, stage: Mapping[str, Any]) -> bool:
+        return any(self.said.get(machine["name"]) == "failed" for machine in stage["machines"])
+
+
 class Observer:
     """Remembers just enough of the truth to judge the next thing that happens."""
 
-    passed: set[tuple[int, str]] = dataclasses.field(default_factory=set)
-    bad: set[tuple[int, str]] = dataclasses.field(default_factory=set)
-    highest: dict[str, int] = dataclasses.field(default_factory=dict)
-    started_claims: set[str] = dataclasses.field(default_factory=set)
-    once_running: set[str] = dataclasses.field(default_factory=set)
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.made: dict[int, Made] = {}
+        self.fence = 0
+        self.free = True
+        self.took_over: dict[int, float] = {}
+        self.holds: dict[str, float] = {}
+        self.open_claims: dict[str, int] = {}
+        self.started: set[str] = set()
+        self.running: set[str] = set()
+        self.unsettled: dict[int, str] = {}
+        self.passed: set[tuple[int, str]] = set()
+        self.highest: dict[str, int] = {}
+        self.silent: set[tuple[str, str]] = set()
+        self.barrier = 0
+        self.may_take: dict[str, int] = {}
+        self.attempts: dict[tuple[str, int], int] = {}
 
-    def push_starts(self, log: list[Record], machine: str, release: int, fence: int) -> None:
-        """Laws 1, 2 and 8, when a machine accepts an order from a rollout."""
-        body = _made(log, release)
-        if fence != max((r.body["fence"] for r in log if r.kind == "lease-taken"), default=0):
-            raise Violation(f"law 8: {machine} got an order with fence {fence}, which is not the newest")
-        if body.get("rollback_to") or release < self.highest.get(machine, 0):
-            self._not_backwards(machine, release)
+    # --- what is put on record ---
+
+    def recorded(self, record: Record) -> None:
+        """Laws 1 to 10, as each record is written."""
+        fence = record.body.get("fence")
+        if record.kind == "lease-taken":
+            if fence <= self.fence:
+                raise Violation(f"law 8: {record.by} took the lease with number {fence}, and {self.fence} was taken")
+            self.fence, self.free = fence, False
+            self.took_over[fence] = self._world.loop.now
             return
-        for stage in body["stages"]:
-            names = [each["name"] for each in stage["machines"]]
-            if machine in names:
-                return
-            self._gate(stage, names, machine, release)
-        raise Violation(f"law 1: {machine} is not in release {release}")
+        if fence is not None and (self.free or fence != self.fence):
+            raise Violation(f"law 8: {record.kind} of rollout {fence} was written while {self.fence} has the lease")
+        reader = _READERS.get(record.kind)
+        if reader is not None:
+            reader(self, record)
 
-    def _gate(self, stage: dict, names: list[str], machine: str, release: int) -> None:
-        if stage["gates"]:
-            for each in stage["machines"]:
-                if each["presence"] == "always" and (release, each["name"]) not in self.passed:
-                    raise Violation(f"law 1: {machine} started release {release} before {each['name']} passed")
-        if any((release, name) in self.bad for name in names) and (stage["gates"] or not stage.get("goes_on")):
-            raise Violation(f"law 2: {machine} started release {release} behind a failed stage {stage['name']}")
+    def _freed(self, _record: Record) -> None:
+        self.free = True
 
-    def catch_up_starts(self, log: list[Record], machine: str, release: int) -> None:
-        """Laws 6 and 10, when a waking machine begins a release by itself."""
-        self._not_backwards(machine, release)
-        allowed = [number for number in _approved_numbers(log, machine) if not _held(log, machine, number)]
-        if release != max(allowed, default=0):
+    def _release_made(self, record: Record) -> None:
+        body = record.body
+        number, commit = int(body["release"]), int(body["commit"][1:])
+        newest = self.made[max(self.made)] if self.made else None
+        if newest and number <= newest.number:
+            raise Violation(f"law 8: release {number} was made after release {newest.number}")
+        if newest and not body.get("rollback_to") and commit < newest.commit:
+            raise Violation(f"law 8: release {number} deploys c{commit}, older than c{newest.commit}")
+        if self.open_claims or self.running:
+            raise Violation(f"law 4: release {number} was made while claims {self.open_claims} {self.running} are open")
+        if "" in self.holds:
+            raise Violation(f"a hold on the fleet: release {number} was made all the same")
+        if body.get("rollback_to"):
+            self._good(int(body["rollback_to"]))
+        self.made[number] = Made(number, commit, body["lead"], int(body.get("rollback_to", 0)), list(body["stages"]))
+        self._carried_on(record)
+
+    def _carried_on(self, record: Record) -> None:
+        self.made[record.body["release"]].alone |= record.by in self._world.stage_alone
+
+    def _good(self, number: int) -> None:
+        good = self.made[number]
+        if number < self.barrier:
+            raise Violation(f"law 5: a rollback to release {number}, below the barrier {self.barrier}")
+        if {stage["name"] for stage in good.stages} - good.approved or "failed" in good.said.values():
+            raise Violation(f"a rollback to release {number}, which did not pass: {good.said}")
+
+    def _sent(self, record: Record) -> None:
+        self.made[record.body["release"]].sent |= set(record.body["machines"])
+
+    def _outcome(self, record: Record) -> None:
+        body = record.body
+        made, machine, outcome = self.made[body["release"]], body["machine"], body["outcome"]
+        before = made.said.get(machine, "")
+        if outcome in ("ok", "unchanged") and (made.number, machine) not in self.passed:
             raise Violation(
-                f"law 6: {machine} took release {release}, the newest approved is {max(allowed, default=0)}"
+                f"an outcome nobody had: release {made.number} is {outcome} on {machine}, which never ran it"
             )
+        if outcome == "asleep":
+            self._asleep(made, machine, before, record.by)
+        made.said[machine] = outcome
 
-    def _not_backwards(self, machine: str, release: int) -> None:
-        if release < self.highest.get(machine, 0):
-            raise Violation(f"law 6: {machine} went from {self.highest[machine]} down to {release}")
+    def _asleep(self, made: Made, machine: str, before: str, by: str) -> None:
+        box = self._world.boxes[machine]
+        if box.always:
+            raise Violation(f"law 3: {machine} is always on, and asleep in release {made.number}")
+        if (by, machine) not in self.silent:
+            raise Violation(f"law 3: {machine} is asleep in release {made.number}, and was never silent to {by}")
+        if before == "failed":
+            raise Violation(f"law 3: {machine} failed release {made.number}, and is asleep now")
+        if machine in made.sent and before in ("", "unknown"):
+            raise Violation(f"law 3: {machine} had begun release {made.number}, and is asleep now")
 
-    def once_starts(self, log: list[Record], machine: str, claim: str, release: int) -> None:
+    def _approved(self, record: Record) -> None:
+        made, name = self.made[record.body["release"]], record.body["stage"]
+        made.approved.add(name)
+        if made.rollback_to and name in self.made[made.rollback_to].approved:
+            stage = next(each for each in made.stages if each["name"] == name)
+            if not self.made[made.rollback_to].is_held(stage):
+                return
+        ahead = [each["name"] for each in made.stages].index(name)
+        for stage in made.stages[: max(1, ahead)]:
+            self._has_passed(made, stage, f"law 6: release {made.number} was approved for {name}", first=ahead == 0)
+
+    def _has_passed(
+        self, made: Made, stage: Mapping[str, Any], what: str, *, first: bool = False, alone: bool = False
+    ) -> None:
+        words = [made.said.get(machine["name"], "") for machine in stage["machines"]]
+        if stage["gates"] or first:
+            for machine in stage["machines"]:
+                if machine["presence"] == "always" and (made.number, machine["name"]) not in self.passed:
+                    raise Violation(f"{what} before {machine['name']} passed")
+        bad = {"failed", "unknown", "withheld"} if stage["gates"] or first else {"failed", "unknown"}
+        if set(words) & bad and (stage["gates"] or first or not stage.get("goes_on")):
+            raise Violation(f"{what} behind stage {stage['name']}: {words}")
+        if "" in words and not (alone and not stage["gates"]):
+            raise Violation(f"{what} before stage {stage['name']} was known: {words}")
+        if first and not set(words) & {"ok", "unchanged"}:
+            raise Violation(f"{what}, where nothing has passed")
+
+    def _claimed(self, record: Record) -> None:
+        if self.open_claims:
+            raise Violation(f"law 4: a claim was written while {self.open_claims} was open")
+        self.open_claims[record.body["claim"]] = record.body["release"]
+
+    def _receipt(self, record: Record) -> None:
+        made = self.made[record.body["release"]]
+        if not self._world.database.has(made.commit):
+            raise Violation(f"law 4: a receipt for release {made.number}, and the database lacks it")
+        if record.body.get("breaks_older"):
+            self.barrier = max(self.barrier, made.number)
+        self._claim_ended(record)
+
+    def _claim_ended(self, record: Record) -> None:
+        claim = record.body.get("claim", "")
+        self.open_claims.pop(claim, None)
+        if claim in self.running and record.kind != "resolved":
+            raise Violation(f"law 4: claim {claim} is settled ({record.kind}) while its command runs")
+        self.unsettled = {release: each for release, each in self.unsettled.items() if each != claim}
+
+    def _held(self, record: Record) -> None:
+        self.holds.setdefault(record.body["machine"], self._world.loop.now)
+
+    def _unheld(self, record: Record) -> None:
+        self.holds.pop(record.body["machine"], None)
+
+    def _retried(self, record: Record) -> None:
+        made, machine = self.made[record.body["release"]], record.body["machine"]
+        if made.said.get(machine) in ("failed", "unknown"):
+            del made.said[machine]
+        self.attempts.pop((machine, made.number), None)
+
+    # --- what machines do ---
+
+    def heard_nothing(self, by: str, machine: str) -> None:
+        """A knock that was not answered."""
+        self.silent.add((by, machine))
+
+    def push_starts(self, box: Box, release: int, fence: int) -> None:
+        """Laws 1, 2 and 8, when a machine accepts an order from a rollout."""
+        made = self.made[release]
+        newer = [when for number, when in self.took_over.items() if number > fence]
+        if newer and self._world.loop.now - min(newer) > _LONG_S:
+            raise Violation(f"law 8: {box.name} takes an order of rollout {fence}, long after {self.fence} began")
+        own = made.stage_of(box.name)
+        if own is None:
+            raise Violation(f"law 1: {box.name} is not in release {release}")
+        if made.rollback_to and own["name"] in made.approved:
+            return
+        for stage in made.stages:
+            if stage is own:
+                return
+            self._has_passed(made, stage, f"law 1: {box.name} started release {release}", alone=made.alone)
+
+    def looked(self, box: Box) -> None:
+        """A machine has read the ledger: what it may take is what stands there now (laws 6 and 10)."""
+        allowed = 0
+        for made in self.made.values():
+            stage = made.stage_of(box.name)
+            if stage and stage["name"] in made.approved and not made.is_held(stage):
+                allowed = max(allowed, made.number)
+        stopped = "" in self.holds or box.name in self.holds
+        self.may_take[box.name] = 0 if stopped else allowed
+
+    def catch_up_starts(self, box: Box, release: int) -> None:
+        """Laws 6 and 10, when a waking machine begins a release by itself."""
+        if release != self.may_take.get(box.name):
+            allowed = self.may_take.get(box.name)
+            raise Violation(f"law 6: {box.name} takes release {release} by itself; it may take {allowed}")
+        count = self.attempts[box.name, release] = self.attempts.get((box.name, release), 0) + 1
+        if count > _ATTEMPTS:
+            raise Violation(f"law 10: {box.name} tries release {release} the {count}th time")
+
+    def switches(self, box: Box, release: int, fence: int) -> None:
+        """Laws 5, 6 and 8, as `current` is about to move."""
+        made = self.made[release]
+        if release < self.highest.get(box.name, 0):
+            raise Violation(f"law 6: {box.name} goes from {self.highest[box.name]} down to {release}")
+        if not self._world.database.has(made.commit):
+            raise Violation(f"law 5: {box.name} switches to release {release}, and the database lacks what it needs")
+        if not box.is_complete(release):
+            raise Violation(f"law 7: {box.name} switches to release {release}, which is not complete")
+        if not fence or self._world.is_cut(f"{box.name} to ledger") or self._world.is_faulty_now:
+            return
+        self._still_counts(box, release, fence)
+
+    def _still_counts(self, box: Box, release: int, fence: int) -> None:
+        now = self._world.loop.now
+        newer = [when for number, when in self.took_over.items() if number > fence]
+        if newer and now - min(newer) > _ONE_READ_S:
+            raise Violation(f"law 8: {box.name} switches to release {release} for rollout {fence}, which was overtaken")
+        held = [self.holds[name] for name in ("", box.name) if name in self.holds]
+        if held and now - min(held) > _ONE_READ_S:
+            raise Violation(f"a hold: {box.name} switches to release {release} all the same")
+
+    def goes_back(self, box: Box, release: int) -> None:
+        """Laws 5 and 7, as a machine switches back."""
+        if release < self.barrier:
+            raise Violation(f"law 5: {box.name} goes back to release {release}, below the barrier {self.barrier}")
+        if not box.is_complete(release):
+            raise Violation(f"law 7: {box.name} goes back to release {release}, which is not complete")
+
+    def lost_power(self, box: Box) -> None:
+        """Law 7, after every power cut."""
+        current = box.current
+        if current is not None and not box.is_complete(current):
+            raise Violation(f"law 7: after a power cut {box.name} has release {current}, which is not complete")
+
+    def confirmed(self, box: Box, release: int) -> None:
+        """A release truly runs here."""
+        self.passed.add((release, box.name))
+        self.highest[box.name] = max(release, self.highest.get(box.name, 0))
+
+    def ended(self, box: Box, release: int, outcome: str) -> None:
+        """A machine's own last word, before anybody hears it."""
+        if outcome == "unchanged" and (release, box.name) not in self.passed:
+            raise Violation(f"{box.name} says unchanged of release {release}, which was never good there")
+
+    # --- once-steps ---
+
+    def once_starts(self, box: Box, claim: str, release: int) -> None:
         """Laws 4 and 5, when the command of a once-step begins."""
-        if claim in self.started_claims:
+        made = self.made[release]
+        if claim in self.started:
             raise Violation(f"law 4: claim {claim} was started twice")
-        if self.once_running:
-            raise Violation(f"law 4: {claim} started while {self.once_running} was running")
-        if not any(r.kind == "claimed" and r.body["claim"] == claim for r in log):
-            raise Violation(f"law 4: {claim} started before it was on record")
-        if _made(log, release)["lead"] != machine:
-            raise Violation(f"law 5: follower {machine} started a once-step")
-        self.started_claims.add(claim)
-        self.once_running.add(claim)
+        if self.running:
+            raise Violation(f"law 4: {claim} starts while {self.running} is running")
+        if claim not in self.open_claims:
+            raise Violation(f"law 4: {claim} starts, and is not an open claim on record")
+        if made.lead != box.name:
+            raise Violation(f"law 5: {box.name} is no lead, and starts a once-step")
+        if self._world.database.has(made.commit):
+            raise Violation(f"law 4: {claim} starts what the database has already")
+        if release in self.unsettled:
+            raise Violation(f"law 4: {claim} starts while the outcome of {self.unsettled[release]} is not on record")
+        self.started.add(claim)
+        self.running.add(claim)
+        self.unsettled[release] = claim
 
     def once_ends(self, claim: str) -> None:
-        """The command has ended, whoever knows of it."""
-        self.once_running.discard(claim)
-
-    def release_made(self, log: list[Record], release: int) -> None:
-        """Laws 4 and 8, when a new release goes on record."""
-        numbers = [r.body["release"] for r in log if r.kind == "release-made"]
-        if sorted(set(numbers)) != numbers:
-            raise Violation(f"law 8: release numbers do not grow: {numbers}")
-        if self.once_running:
-            raise Violation(f"law 4: release {release} was made while {self.once_running} was running")
-
-    def ran(self, machine: str, release: int, *, passed: bool) -> None:
-        """What truly happened on a machine."""
-        if passed:
-            self.passed.add((release, machine))
-            self.bad.discard((release, machine))
-            self.highest[machine] = max(release, self.highest.get(machine, 0))
-        else:
-            self.bad.add((release, machine))
+        """The command has ended in the database, whoever knows of it."""
+        self.running.discard(claim)
 
 
-def _made(log: list[Record], release: int) -> dict:
-    return next(dict(r.body) for r in log if r.kind == "release-made" and r.body["release"] == release)
-
-
-def _stage(body: dict, machine: str) -> dict | None:
-    return next((s for s in body["stages"] if machine in [m["name"] for m in s["machines"]]), None)
-
-
-def _approved_numbers(log: list[Record], machine: str) -> list[int]:
-    made = {r.body["release"]: dict(r.body) for r in log if r.kind == "release-made"}
-    stages = {number: _stage(body, machine) for number, body in made.items()}
-    approvals = [(r.body["release"], r.body["stage"]) for r in log if r.kind == "approved"]
-    return [number for number, name in approvals if (stages[number] or {}).get("name") == name]
-
-
-def _held(log: list[Record], machine: str, release: int) -> bool:
-    """True when the last word of any machine of that stage about that release was bad."""
-    stage = _stage(_made(log, release), machine)
-    names = {each["name"] for each in stage["machines"]} if stage else set()
-    last: dict[str, str] = {}
-    for record in log:
-        if record.kind == "outcome" and record.body["release"] == release and record.body["machine"] in names:
-            last[record.body["machine"]] = record.body["outcome"]
-    return any(word == "failed" for word in last.values())
+_READERS: dict[str, Callable[[Observer, Record], None]] = {
+    "lease-freed": Observer._freed,
+    "release-made": Observer._release_made,
+    "carried-on": Observer._carried_on,
+    "sent": Observer._sent,
+    "outcome": Observer._outcome,
+    "approved": Observer._approved,
+    "claimed": Observer._claimed,
+    "receipt": Observer._receipt,
+    "once-failed": Observer._claim_ended,
+    "resolved": Observer._claim_ended,
+    "held": Observer._held,
+    "unheld": Observer._unheld,
+    "retried": Observer._retried,
+}

@@ -1,354 +1,358 @@
-"""Machines, runners and a log that exist only in memory, driven by one random generator."""
+"""A fleet from a seed: its machines, its repository, its ledger, and the runners and people that work on it.
+
+The driver that runs here is the real one (wakeline.driver): only clocks, chance and edges are the simulation's.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import random
+import types
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any
+from unittest import mock
 
 from sim.laws import Observer, Violation
-from wakeline.core import admission, catch_up, rollout
-from wakeline.core.model import Outcome
-from wakeline.core.records import GENESIS, Draft, Record, chain
+from sim.links import Transport, Wire
+from sim.loop import PROCESS, Loop, Process
+from sim.machine import Box, Database
+from sim.store import Ledger, Store
+from wakeline.core.model import Fleet, Layout, Machine, Presence, Stage, Step
+from wakeline.core.records import Draft, Record
 from wakeline.core.state import State, fold
+from wakeline.driver import approving, deploying, leasing, walking, writer
+from wakeline.driver.deploying import Wish
+from wakeline.driver.project import Project
+from wakeline.driver.writer import Writer
+from wakeline.edges.agent_file import AgentFile
+from wakeline.edges.ledgers import Log
+from wakeline.errors import WakelineError
+from wakeline.fleet import FleetFile
+from wakeline.fleet.reading import Deploy
+
+LEASE_S = 180.0
+AGENT = AgentFile(b"", "0" * 64)
+
+# How often each fault strikes where it can, while faults are on.
+FAULTS = {
+    "read": 0.01,
+    "push lost": 0.01,
+    "answer lost": 0.01,
+    "doubled event": 0.01,
+    "agent not placed": 0.004,
+    "knock refused": 0.003,
+    "fetch fails": 0.01,
+    "step fails": 0.02,
+    "health fails": 0.03,
+    "once-step fails": 0.15,
+    "verify cannot tell": 0.03,
+}
 
 
-@dataclasses.dataclass
-class Box:
-    """A simulated machine: what it runs is the truth, whatever anybody believes."""
+@dataclasses.dataclass(frozen=True)
+class Repository:
+    """The commits so far: c1, c2, … in one line. What a commit needs and where it is broken is drawn once."""
 
-    name: str
-    presence: str
-    awake: bool = True
-    runs: int = 0
-    busy: int = 0
-    attempts: dict[int, int] = dataclasses.field(default_factory=dict)
+    world: World
+
+    def resolve(self, commit: str, *, checkout: Any) -> str:
+        """See wakeline.edges.code.Code."""
+        return commit or f"c{self.world.newest}"
+
+    def is_older(self, commit: str, than: str) -> bool:
+        """See wakeline.edges.code.Code."""
+        return int(commit[1:]) < int(than[1:])
+
+
+class SimProject(Project):
+    """A project whose edges are the simulation's."""
+
+    def file_at(self, commit: str) -> FleetFile:
+        """See Project.file_at: every commit has its own once-step."""
+        breaks = self.world.breaks_older(int(commit[1:]))
+        step = Step("migrate", "x", once=True, verify="y", breaks_older=breaks, timeout_s=300.0)
+        return dataclasses.replace(self.file, steps=(step,) if self.world.migrates else ())
+
+    def pins(self, commit: str) -> dict[str, str]:
+        """See Project.pins."""
+        return {}
+
+    def transport_of(self, machine: Machine) -> Transport:
+        """See Project.transport_of."""
+        return Transport(self.world, PROCESS.get())
+
+    @property
+    def world(self) -> World:
+        """The world that this project is in."""
+        code: Any = self.code
+        world: World = code.world
+        return world
 
 
 class World:
-    """The log, the machines and the one source of chance. Every act goes through here and is judged."""
+    """Everything there is. The one source of chance is `random`."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.log: list[Record] = []
-        self.state = State()
-        self.observer = Observer()
-        self.events = 0
-        self.ids = 0
-        self.database: set[str] = set()
-        self.stages = self._draw_stages()
-        self.boxes = {m["name"]: Box(m["name"], m["presence"]) for s in self.stages for m in s["machines"]}
-        self.lead = self.stages[0]["machines"][0]["name"]
+        self.loop = Loop()
+        self.loop.blocking = self._blocking
+        self.observer = Observer(self)
+        self.story: list[str] | None = None
+        self.store = Store(self._recorded)
+        self.database = Database(self)
+        self.faults = {name: rate * self.random.choice((0, 1, 1, 3)) for name, rate in FAULTS.items()}
+        self.is_calm = False
+        self.trouble_s = 0.0
+        self.newest = 0
+        self.migrates = self.random.random() < 0.7
+        self.wires: list[Wire] = []
+        self.cuts: dict[str, float] = {}
+        self.endings: list[tuple[str, str]] = []
+        self.started: list[Process] = []
+        self.stage_alone: set[str] = set()
+        self._states: dict[str, State] = {self.store.log.tip: State()}
+        self._last = State()
+        self._commits: dict[int, tuple[int, bool, frozenset[tuple[str, str]]]] = {0: (0, False, frozenset())}
+        self._ids = 0
+        self._shift_s = self.random.choice((0.0, 0.0, 86400.0, -86400.0 * 365 * 40))
+        self.fleet = self._draw_fleet()
+        adopted = self.random.random() < 0.5
+        self.boxes = {
+            each.name: Box(self, each.name, always=each.presence is Presence.ALWAYS, adopted=adopted)
+            for each in self.fleet.machines
+        }
+        self._set_up()
 
-    def _draw_stages(self) -> list[dict]:
-        stages = []
-        for number in range(self.random.randint(1, 4)):
-            machines = []
-            for index in range(self.random.randint(1, 4)):
-                always = number == index == 0 or self.random.random() < 0.3
-                machines.append({"name": f"s{number}m{index}", "presence": "always" if always else "on-demand"})
-            gates = any(each["presence"] == "always" for each in machines)
-            stages.append({"name": f"s{number}", "gates": gates, "goes_on": not gates and self.random.random() < 0.5})
-            stages[-1]["machines"] = machines
-        return stages
+    # --- what is drawn ---
 
-    def fresh_id(self, prefix: str) -> str:
-        """An id nobody has used: the simulation's stand-in for randomness at the edge."""
-        self.ids += 1
-        return f"{prefix}{self.ids}"
+    def _draw_fleet(self) -> Fleet:
+        chance = self.random
+        size = min(50, 1 + int(chance.expovariate(1 / 6)))
+        stages: list[Stage] = []
+        left = size
+        while left:
+            count = chance.randint(1, left)
+            left -= count
+            stages.append(self._draw_stage(len(stages), count))
+        lead = stages[0].machines[0].name
+        return Fleet("shop", "sim", tuple(stages), lead)
 
-    def append(self, tip: str, *drafts: Draft) -> bool:
-        """Compare-and-append: False, and nothing written, when the log has moved since `tip` was seen."""
-        if tip != self.state.tip:
-            return False
-        ids = [self.fresh_id("r") for _ in drafts]
-        last = self.log[-1].hash if self.log else GENESIS
-        records = chain(drafts, ids=ids, previous=last, at="", by="sim")
-        self.log += records
-        self.state = fold(records, start=self.state)
-        for draft in drafts:
-            if draft.kind == "release-made":
-                self.observer.release_made(self.log, draft.body["release"])
-        return True
+    def _draw_stage(self, number: int, count: int) -> Stage:
+        chance = self.random
+        share = chance.choice((0.0, 0.3, 0.3, 1.0))
+        machines = []
+        for index in range(count):
+            always = (number == index == 0 and chance.random() < 0.9) or chance.random() < share
+            presence = Presence.ALWAYS if always else Presence.ON_DEMAND
+            machines.append(Machine(f"s{number}m{index}", "simulated", presence))
+        gates = any(each.presence is Presence.ALWAYS for each in machines)
+        gates = gates if chance.random() < 0.9 else not gates
+        goes_on = not gates and chance.random() < 0.5
+        return Stage(f"s{number}", tuple(machines), gates, goes_on, at_once=chance.choice((1, 2, 10)))
 
-    def wake_up(self, box: Box) -> None:
-        """A machine boots or its timer fires: it decides from the log alone."""
-        box.awake = True
-        if box.busy:
-            return
-        decision = catch_up.decide(self.state, machine=box.name, runs=box.runs, attempts=box.attempts)
-        if decision.verdict is not catch_up.Verdict.RUN:
-            return
-        self.observer.catch_up_starts(self.log, box.name, decision.release)
-        if self.random.random() < 0.15:
-            box.attempts[decision.release] = box.attempts.get(decision.release, 0) + 1
-            return
-        box.runs = decision.release
-        self.observer.ran(box.name, decision.release, passed=True)
+    def commit(self, *, good: bool = False) -> int:
+        """Somebody pushes a commit: what it needs of the database, and where it is broken."""
+        chance = self.random
+        schema, _, _ = self._commits[self.newest]
+        self.newest += 1
+        changes = chance.random() < 0.5
+        broken: set[tuple[str, str]] = set()
+        if not good and chance.random() < 0.2:
+            names = chance.sample(sorted(self.boxes), k=chance.randint(1, len(self.boxes)))
+            broken = {(name, chance.choice(("step", "health"))) for name in names}
+        breaks_older = changes and chance.random() < 0.15
+        self._commits[self.newest] = (schema + changes, breaks_older, frozenset(broken))
+        return self.newest
 
+    def schema_of(self, commit: int) -> int:
+        """The schema that a commit needs; none where nothing migrates."""
+        return self._commits[commit][0] if self.migrates else 0
 
-@dataclasses.dataclass
-class Runner:
-    """One `wakeline deploy`: it acts in small steps, between which anything else may happen."""
+    def breaks_older(self, commit: int) -> bool:
+        """Whether older releases cannot live with this commit's schema."""
+        return self._commits[commit][1]
 
-    world: World
-    name: str
-    what: str
-    commit: int
-    phase: str = "ask"
-    request: str = ""
-    fence: int = 0
-    walk: rollout.Rollout | None = None
-    todo: list[rollout.Command] = dataclasses.field(default_factory=list)
-    inbox: list[rollout.Event] = dataclasses.field(default_factory=list)
-    seen: State | None = None
+    def breaks(self, commit: int, machine: str, where: str) -> bool:
+        """Whether a commit is broken on a machine, in its steps or in its health."""
+        return (machine, where) in self._commits[commit][2]
+
+    def _set_up(self) -> None:
+        drafts = [Draft("set-up", {"machine": name, "machine_id": name, "unsigned": True}) for name in self.boxes]
+        self.write("setup", lambda _: drafts)
+
+    # --- chance ---
+
+    def fault(self, kind: str) -> bool:
+        """Whether this kind of fault strikes now."""
+        return not self.is_calm and self.random.random() < self.faults[kind]
+
+    def latency_s(self) -> float:
+        """How long something is under way."""
+        late = 0.0 if self.is_calm or self.random.random() > 0.01 else self.random.choice((2.0, 30.0, 200.0))
+        return 0.01 + self.random.random() * 0.1 + late
+
+    def fresh_id(self, prefix: str = "i") -> str:
+        """An id that nobody has used."""
+        self._ids += 1
+        return f"{prefix}{self._ids}"
+
+    def tell(self, text: str) -> None:
+        """One line of the story, where somebody wants to read it."""
+        if self.story is not None:
+            self.story.append(f"{self.loop.now:9.2f}  {text}")
+
+    def _recorded(self, record: Record) -> None:
+        self.tell(f"record  {record.kind} {_shown(record.body)} by {record.by}")
+        self.observer.recorded(record)
+
+    # --- links ---
+
+    def is_cut(self, link: str) -> bool:
+        """Whether a link is down."""
+        return link in self.cuts
+
+    def is_linked(self, machine: str) -> bool:
+        """Whether what a runner sends arrives at a machine."""
+        return f"runners to {machine}" not in self.cuts
+
+    def is_reached(self, machine: str) -> bool:
+        """Whether a machine answers a knock."""
+        return self.boxes[machine].on and self.is_linked(machine)
+
+    def ledger_of(self, who: str) -> Ledger:
+        """One computer's way to the ledger."""
+        return Ledger(self.store, lambda: f"{who} to ledger" not in self.cuts, self.fault)
 
     @property
-    def done(self) -> bool:
-        """True when it has ended, whether it was killed, refused or finished."""
-        return self.phase == "done"
+    def is_faulty_now(self) -> bool:
+        """Whether a read of the ledger may have failed just now: then a machine goes on without news (law 11)."""
+        return bool(not self.is_calm and self.faults["read"])
 
-    def step(self) -> None:
-        """One small act. What it believes is the state that it read a step ago."""
-        getattr(self, f"_{self.phase}")()
+    def folded(self, log: Log) -> State:
+        """The state that a log says."""
+        found = self._states.get(log.tip)
+        return found or self.fold(log.records[self._last.position :], start=self._last)
 
-    def _write(self, *drafts: Draft) -> bool:
-        """Append on the tip that was seen; when the log has moved, read again and let the caller decide again."""
-        believed, self.seen = self.seen or State(), self.world.state
-        return self.world.append(believed.tip, *drafts)
+    def fold(self, records: Sequence[Record], *, start: State | None = None) -> State:
+        """What the core's fold says; the fold is pure, so each log is folded once for everybody."""
+        if not records:
+            return start or State()
+        found = self._states.get(records[-1].hash)
+        if found is None:
+            found = self._states[records[-1].hash] = self._last = fold(records, start=start)
+        return found
 
-    def _ask(self) -> None:
-        self.request = self.request or self.world.fresh_id("q")
-        body = {"request": self.request, "what": self.what, "commit": f"c{self.commit}"}
-        if self._write(Draft("requested", body)):
-            self.phase = "lease"
-            self.seen = self.world.state
+    @property
+    def state(self) -> State:
+        """The state that the log says now."""
+        return self.folded(self.store.log)
 
-    def _lease(self) -> None:
-        state = self.seen = self.world.state
-        if self.request not in state.requests:
-            self.phase = "done"
-        elif state.lease.free or not self.world_has_holder():
-            number = state.lease.number + 1
-            if self._write(Draft("lease-taken", {"fence": number, "holder": self.name, "length_s": 180})):
-                self.fence, self.phase, self.seen = number, "admit", self.world.state
+    # --- processes ---
 
-    def world_has_holder(self) -> bool:
-        """Stands for the watch on the lease: a holder that is still there renews it."""
-        return any(r is not self and not r.done and r.fence == self.world.state.lease.number for r in self.rivals)
+    def run(self, process: Process, work: Coroutine[Any, Any, Any], *, ends: bool = True) -> None:
+        """Start a process. It ends with its main coroutine, unless that says so itself."""
+        self.started.append(process)
+        task = self.loop.start(process, work)
+        task.add_done_callback(lambda done: self._ended(process, done, ends=ends), context=None)
 
-    rivals: list[Runner] = dataclasses.field(default_factory=list)
-
-    def _admit(self) -> None:
-        state = self.seen or self.world.state
-        chosen = admission.first_in_line(state.requests)
-        if chosen is None or chosen.id != self.request:
-            self._free(state)
+    def _ended(self, process: Process, done: asyncio.Task[Any], *, ends: bool) -> None:
+        if process.ghost:
             return
-        newest = state.newest
-        older = bool(newest and self.commit < int(newest.commit[1:]))
-        refused = next((c for c in state.refused_commits if self.commit <= int(c[1:])), "")
-        facts = admission.Ancestry(older_than_newest=older, refused_by=refused)
-        answer = (
-            admission.rollback(state)
-            if self.what == "rollback"
-            else admission.deploy(state, commit=f"c{self.commit}", pins={}, ancestry=facts, again=self.what == "retry")
-        )
-        if isinstance(answer, admission.Refused):
-            self._free(state)
-        elif isinstance(answer, admission.NewRelease):
-            self._make(state, answer)
+        error = None if done.cancelled() else done.exception()
+        if error is not None and not isinstance(error, WakelineError):
+            self.loop.bugs.append(error)
+        if error is not None:
+            self.tell(f"{process.name} ended: {error!r}")
+        if process.name.startswith("runner"):
+            result = error.message if isinstance(error, WakelineError) else getattr(done.result(), "ended", "?")
+            self.endings.append((process.name, result))
+            self.tell(f"{process.name} ended: {result}")
+        if ends:
+            process.end()
+
+    def deploy(self, wish: Wish) -> Process:
+        """Somebody runs `wakeline deploy`, `rollback` or `retry`."""
+        process = Process(self.fresh_id("runner"))
+        self.tell(f"{process.name} begins: {wish}")
+        if wish.stage:
+            self.stage_alone.add(process.name)
+        self.run(process, deploying.deploy(self.project(process.name), wish, tell=lambda _: None))
+        return process
+
+    def project(self, name: str) -> SimProject:
+        """The app as one runner has it."""
+        deploy = Deploy("/srv", Layout.RELEASES, (), 5, "", (), 120.0, LEASE_S, "", False)
+        file = FleetFile(self.fleet, "git", "main", "git", deploy, (), (), ())
+        code: Any = Repository(self)
+        return SimProject(None, code, "", file, Writer(self.ledger_of(name), by=name))
+
+    def write(self, by: str, decide: Callable[[State], list[Draft]]) -> None:
+        """A person writes something on record, with nobody in between."""
+        from wakeline.core.records import chain  # noqa: PLC0415 - beside its one use
+
+        try:
+            drafts = decide(self.state)
+        except WakelineError:
+            return
+        ids = [self.fresh_id("r") for _ in drafts]
+        if drafts:
+            self.store.append(chain(drafts, ids=ids, previous=self.store.log.tip, at="", by=by))
+
+    def _blocking(self, call: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        """A call of an edge takes its time there and back. A process that was killed may be too late to stop it."""
+        process = PROCESS.get(None)
+        self.loop.by_itself(self.latency_s(), self._there, call, future, process)
+
+    def _there(self, call: Callable[[], Any], future: asyncio.Future[Any], process: Process | None) -> None:
+        if process is not None and (process.ghost or (process.dead and self.random.random() < 0.5)):
+            return
+        result, error = None, None
+        try:
+            result = call()
+        except Violation:
+            raise
+        except WakelineError as problem:
+            error = problem
+        self.loop.by_itself(self.latency_s(), self._back, future, result, error)
+
+    def _back(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
         else:
-            self._begin(answer.release, frozenset())
+            future.set_result(result)
 
-    def _make(self, state: State, answer: admission.NewRelease) -> None:
-        body = {"fence": self.fence, "release": answer.number, "commit": answer.commit, "lead": self.world.lead}
-        body.update(stages=self.world.stages, rollback_to=answer.rollback_to, request=self.request)
-        drafts = [Draft("release-made", body)]
-        drafts += [
-            Draft("request-superseded", {"fence": self.fence, "request": each, "release": answer.number})
-            for each in state.requests
-            if each != self.request
-        ]
-        if answer.rollback_to and state.newest:
-            drafts.append(Draft("commits-refused", {"fence": self.fence, "commits": [state.newest.commit]}))
-        drafts += [
-            Draft("approved", {"fence": self.fence, "release": answer.number, "stage": each})
-            for each in sorted(answer.approved_at_once)
-        ]
-        if self._write(*drafts):
-            self._begin(answer.number, answer.approved_at_once)
+    # --- clocks ---
 
-    def _begin(self, number: int, approved: frozenset[str]) -> None:
-        release = self.world.state.releases[number]
-        known = frozenset(self.world.boxes)
-        at_once = {stage.name: self.world.random.randint(1, 4) for stage in release.stages}
-        walk = rollout.Rollout(
-            number,
-            release.stages,
-            release.lead,
-            at_once,
-            known,
-            approved=approved | release.approved,
-            rollback=bool(release.rollback_to),
-            sent_before=release.sent,
-        )
-        self.walk, self.todo = rollout.begin(walk)
-        self.seen, self.phase = self.world.state, "walk"
-
-    def _walk(self) -> None:
-        if self.todo:
-            self._obey(self.todo[0])
-        elif self.inbox:
-            index = self.world.random.randrange(len(self.inbox))
-            event = self.inbox[index] if self.world.random.random() < 0.05 else self.inbox.pop(index)
-            assert self.walk is not None
-            self.walk, self.todo = rollout.advance(self.walk, event)
-
-    def _obey(self, command: rollout.Command) -> None:
-        state = self.world.state
-        if state.lease.number != self.fence or state.lease.free:
-            self.phase = "done"  # law 8: its lease is gone, and its next write is refused
-            return
-        if isinstance(command, rollout.Write):
-            self.seen = state
-            if not self._write(Draft(command.draft.kind, {**command.draft.body, "fence": self.fence})):
-                return
-        self.todo = self.todo[1:]
-        if isinstance(command, rollout.Knock):
-            self.inbox.append(self._knock(self.world.boxes[command.machine]))
-        elif isinstance(command, rollout.Send):
-            self._send(self.world.boxes[command.machine])
-        elif isinstance(command, rollout.GiveClaim):
-            self._run_once(command)
-        elif isinstance(command, rollout.End):
-            self._free(self.world.state)
-
-    def _knock(self, box: Box) -> rollout.Knocked:
-        if self.world.random.random() < 0.03:
-            return rollout.Knocked(box.name, rollout.Answer.REFUSED, "host key")
-        return rollout.Knocked(box.name, rollout.Answer.AWAKE if box.awake else rollout.Answer.ASLEEP)
-
-    def _send(self, box: Box) -> None:
-        assert self.walk is not None
-        release = self.walk.release
-        if not box.awake or box.busy:
-            self.inbox.append(rollout.Finished(box.name, Outcome.UNKNOWN, "contact lost"))
-            return
-        self.world.observer.push_starts(self.world.log, box.name, release, self.fence)
-        box.busy = self.fence
-        wanted = self.world.state.releases[release].commit
-        if box.name == self.walk.lead and wanted not in self.world.database and not self.walk.approved:
-            self.inbox.append(rollout.OnceWanted(box.name, "migrate", self.world.fresh_id("k")))
-            return
-        self._carry_out(box)
-
-    def _run_once(self, command: rollout.GiveClaim) -> None:
-        assert self.walk is not None
-        world, box = self.world, self.world.boxes[command.machine]
-        world.observer.once_starts(world.log, box.name, command.claim, self.walk.release)
-        world.observer.once_ends(command.claim)
-        good = world.random.random() < 0.85
-        if good:
-            world.database.add(world.state.releases[self.walk.release].commit)
-        self.inbox.append(rollout.OnceEnded(box.name, "migrate", command.claim, passed=good, cause="exit 1"))
-        if good:
-            self._carry_out(box)
-        else:
-            self._failed(box)
-
-    def _carry_out(self, box: Box) -> None:
-        assert self.walk is not None
-        if self.world.random.random() < 0.1:
-            self._failed(box)
-            return
-        box.runs, box.busy = self.walk.release, 0
-        self.world.observer.ran(box.name, self.walk.release, passed=True)
-        lost = self.world.random.random() < 0.08
-        outcome = Outcome.UNKNOWN if lost else Outcome.OK
-        self.inbox.append(rollout.Finished(box.name, outcome, "contact lost" if lost else ""))
-
-    def _failed(self, box: Box) -> None:
-        assert self.walk is not None
-        box.busy = 0
-        self.world.observer.ran(box.name, self.walk.release, passed=False)
-        self.inbox.append(rollout.Finished(box.name, Outcome.FAILED, "step: exit 1"))
-
-    def _free(self, state: State) -> None:
-        self.seen = state
-        drafts = [Draft("lease-freed", {"fence": self.fence})]
-        if self.request in state.requests:
-            drafts.insert(0, Draft("request-ended", {"fence": self.fence, "request": self.request}))
-        if self._write(*drafts):
-            self.phase = "done"
-
-    def kill(self) -> None:
-        """The process is gone; machines that it was talking to are on their own."""
-        for box in self.world.boxes.values():
-            if self.fence and box.busy == self.fence:
-                box.busy = 0
-        self.phase = "done"
+    def wall_s(self) -> float:
+        """What a computer's clock says: it may be a day off, or of 1970, and jump."""
+        wrong = self.random.choice((0.0, 0.0, -3600.0)) if not self.is_calm else 0.0
+        return 1.7e9 + self.loop.now + self._shift_s + wrong
 
 
-def run(seed: int, *, acts: int = 150) -> World:
-    """One fleet, one seed. Raises Violation with the law that was broken."""
-    world = World(seed)
-    runners: list[Runner] = []
-    newest = 0
-    for _ in range(acts):
-        world.events += 1
-        newest = _act(world, runners, newest)
-    _calm_down(world, runners)
-    return world
+def _shown(body: Mapping[str, Any]) -> str:
+    long = ("orders", "stages", "agent", "after", "pins")
+    return " ".join(f"{name}={value}" for name, value in body.items() if name not in long and value not in ("", False))
 
 
-def _act(world: World, runners: list[Runner], newest: int) -> int:
-    chance = world.random.random()
-    alive = [each for each in runners if not each.done]
-    if chance < 0.08 and len(alive) < 3:
-        newest += world.random.random() < 0.8
-        what = world.random.choice(["deploy"] * 6 + ["rollback", "retry"])
-        commit = max(1, newest - (world.random.random() < 0.1))
-        runners.append(Runner(world, world.fresh_id("runner"), what, commit, rivals=runners))
-    elif chance < 0.10 and alive:
-        world.random.choice(alive).kill()
-    elif chance < 0.20:
-        _sleep_or_wake(world)
-    elif chance < 0.24:
-        _settle_doubts(world)
-    elif alive:
-        world.random.choice(alive).step()
-    return newest
-
-
-def _sleep_or_wake(world: World) -> None:
-    box = world.random.choice(list(world.boxes.values()))
-    if box.awake and box.presence == "on-demand" and world.random.random() < 0.5:
-        box.awake, box.busy = False, 0
-    else:
-        world.wake_up(box)
-
-
-def _settle_doubts(world: World) -> None:
-    """A person looks at the database and says what is true."""
-    for claim in world.state.in_doubt:
-        done = world.state.releases[claim.release].commit in world.database
-        world.append(world.state.tip, Draft("resolved", {"claim": claim.id, "how": "done" if done else "not-run"}))
-
-
-def _calm_down(world: World, runners: list[Runner]) -> None:
-    """Faults stop: every rollout ends, every machine wakes, and each runs the newest approved or says why not."""
-    for _ in range(2000):
-        world.events += 1
-        alive = [each for each in runners if not each.done]
-        if not alive:
-            break
-        _settle_doubts(world)
-        world.random.choice(alive).step()
-    else:
-        raise Violation(f"convergence: rollouts did not end: {[(r.what, r.phase) for r in runners if not r.done]}")
-    for box in world.boxes.values():
-        for _ in range(catch_up.ATTEMPTS + 1):
-            world.wake_up(box)
-        decision = catch_up.decide(world.state, machine=box.name, runs=box.runs, attempts=box.attempts)
-        if decision.verdict is catch_up.Verdict.RUN:
-            raise Violation(f"convergence: {box.name} still wants release {decision.release}")
+@contextlib.contextmanager
+def inside(world: World) -> Iterator[None]:
+    """The driver's clocks and chance are this world's as long as the block runs."""
+    ids = types.SimpleNamespace(token_hex=lambda _bytes: world.fresh_id("x"))
+    clocks = types.SimpleNamespace(time=world.wall_s, monotonic=world.loop.time, gmtime=None, strftime=None)
+    chance = types.SimpleNamespace(uniform=world.random.uniform)
+    changes: Mapping[Any, Mapping[str, Any]] = {
+        deploying: {"secrets": ids, "boottime_s": world.loop.time, "time": clocks, "agent_file": lambda: AGENT},
+        leasing: {"boottime_s": world.loop.time},
+        walking: {"secrets": ids, "time": clocks},
+        writer: {"fold": world.fold, "secrets": ids, "random": chance, "timestamp": lambda: f"{world.wall_s():.0f}"},
+        approving: {"time": clocks},
+    }
+    with contextlib.ExitStack() as stack:
+        for module, values in changes.items():
+            for name, value in values.items():
+                stack.enter_context(mock.patch.object(module, name, value))
+        yield

@@ -89,3 +89,42 @@ def test_a_hold_stops_a_rollout_under_way_before_its_switch(fleet):
     assert fleet.wakeline("unhold", "uat").code == 0
     assert fleet.wakeline("deploy").code == 0
     assert fleet.serves("uat") == "two"
+
+
+def test_a_person_settles_the_claim_of_a_runner_that_was_killed(fleet):
+    """The lead's journal knows too little here, and the dead runner's lease is nobody's to wait for."""
+    fleet.write("migrate.sh", 'echo started >>"$1.starts"\n' + waits(fleet) + 'cat schema >>"$1"\nkill -9 $$\n')
+    text = (fleet.app / "wakeline.toml").read_text()
+    fleet.write("wakeline.toml", text.replace("[deploy]\n", '[deploy]\nlease = "10s"\n'))
+    fleet.commit("one")
+    running = fleet.begin("deploy")
+    began(fleet)
+    running.send_signal(signal.SIGKILL)
+    running.communicate(timeout=30)
+    (fleet.root / "gate").touch()
+    until(lambda: fleet.database == ["0001"])
+    said = fleet.wakeline("resolve", "migrate", "--done")
+    assert said.code == 0, said
+    assert lease_is_free(fleet)
+    said = fleet.wakeline("deploy")
+    assert said.code == 0, said.err
+    assert (fleet.migrate_starts, fleet.serves("uat")) == (1, "one")
+
+
+def test_what_a_machine_did_after_the_runner_was_killed_is_on_record_at_the_next_contact(fleet):
+    text = (fleet.app / "wakeline.toml").read_text()
+    fleet.write("wakeline.toml", text.replace("[deploy]\n", '[deploy]\nlease = "10s"\n'))
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.write("pages.sh", waits(fleet))
+    fleet.commit("two")
+    running = fleet.begin("deploy")
+    began(fleet)
+    running.send_signal(signal.SIGKILL)
+    running.communicate(timeout=30)
+    (fleet.root / "gate").touch()
+    until(lambda: fleet.serves("scheduler") == "two")
+    fleet.commit("three", pages_sh="exit 0")
+    assert fleet.wakeline("deploy").code == 0
+    said = [r for r in fleet.log() if r["kind"] == "outcome" and (r["release"], r["machine"]) == (2, "scheduler")]
+    assert [each["outcome"] for each in said] == ["ok"]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from wakeline.cli.render import Live
 from wakeline.cli.result import Result
 from wakeline.core.records import Draft
 from wakeline.core.state import State
-from wakeline.driver.project import open_project
+from wakeline.driver.leasing import fence_off, until_takeable
+from wakeline.driver.progress import Tell
+from wakeline.driver.project import Project, open_project
+from wakeline.driver.writer import Decide
 from wakeline.errors import Usage
 
 
@@ -35,8 +39,16 @@ def run(folder: Path, *, what: str, machine: str = "", why: str = "", step: str 
         said.append(f"{whose} is no longer on hold")
         return [Draft("unheld", {"machine": machine})]
 
-    asyncio.run(project.writer.write(decide))
+    asyncio.run(write(project, decide, watches=what == "resolve", tell=Live(verbose=False)))
     return Result(what, {"machine": machine, "step": step, "how": how, "why": why}, lines=said)
+
+
+async def write(project: Project, decide: Decide, *, watches: bool, tell: Tell) -> None:
+    """A claim is settled by nobody else while its holder is at work, and a holder that has died says nothing of it."""
+    if watches and (await project.writer.read()).open_claims:
+        state = await until_takeable(project.writer, tell=tell, wait=False)
+        await fence_off(project.writer, state)
+    await project.writer.write(decide)
 
 
 def _resolved(state: State, *, step: str, how: str, said: list[str]) -> Draft:

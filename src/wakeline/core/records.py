@@ -11,6 +11,7 @@ and only refused where its meaning is asked for (state.py): an old agent must fi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -65,7 +66,7 @@ class Record:
         """The canonical text that is hashed: sorted keys, no spaces, no line break inside."""
         return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """SHA-256 of the canonical text, in hex. The next record carries it as `previous`."""
         return hashlib.sha256(self.line.encode()).hexdigest()

@@ -161,7 +161,8 @@ RUNNING = "running"
 class Rollout:
     """Where a rollout stands. `results` has a machine as soon as its outcome is known.
 
-    `sent_before` are machines that got this release's order in an earlier walk, which never heard how it ended.
+    `sent_before` are machines that got this release's order in an earlier walk, which never heard how it ended. `once`
+    are its once-steps.
     """
 
     release: int
@@ -176,6 +177,7 @@ class Rollout:
     running: frozenset[str] = frozenset()
     results: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
     sent_before: frozenset[str] = frozenset()
+    once: frozenset[str] = frozenset()
     receipted: frozenset[str] = frozenset()
     claims: frozenset[str] = frozenset()
     open_claim: str = ""
@@ -363,6 +365,8 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
             rollout, more = _settle(rollout, Finished(name, Outcome.WITHHELD, f"stopped: {rollout.stopping}"))
         elif knock.answer is not Answer.AWAKE or name not in rollout.reached_before:
             rollout, more = _settle(rollout, _unreached(rollout, stage, knock))
+        elif _waits_for_the_lead(rollout, stage, name):
+            continue
         elif sum(each in rollout.running for each in stage.machines) < rollout.at_once.get(stage.name, 10):
             rollout = dataclasses.replace(rollout, running=rollout.running | {name})
             more = []
@@ -374,6 +378,13 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
         names = [send.machine for send in sends if isinstance(send, Send)]
         commands.append(Write(Draft("sent", {"release": rollout.release, "machines": names})))
     return rollout, commands + sends
+
+
+def _waits_for_the_lead(rollout: Rollout, stage: StagePlan, name: str) -> bool:
+    """Law 5, in the lead's own stage: the others check the database when the lead has said what it has, not before."""
+    if name == rollout.lead or rollout.lead not in stage.machines or rollout.lead in rollout.results:
+        return False
+    return not rollout.once <= rollout.receipted
 
 
 def _unreached(rollout: Rollout, stage: StagePlan, knock: Knocked) -> Finished:

@@ -19,7 +19,7 @@ from wakeline.core.records import Draft
 from wakeline.core.state import Claim, Lease, Release, State
 from wakeline.driver import approving
 from wakeline.driver.approving import Approver
-from wakeline.driver.leasing import Holder, until_takeable
+from wakeline.driver.leasing import Holder, fence_off, until_takeable
 from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
 from wakeline.driver.settling import settle
@@ -125,6 +125,7 @@ class _Desk:
                 if free and not state.lease.free:
                     continue  # the one ahead has it now
             state = await settle(project, state, tell=tell)
+            state = await fence_off(self._writer, state)
             began_s = boottime_s()
             made: list[_Admitted] = []
             self._knock_early()
@@ -169,7 +170,7 @@ class _Desk:
         orders = self._orders(admitted, release, state)
         machines = {machine.name: machine for machine in self._project.file.fleet.machines}
         party = Party(machines, orders, self._project.transport_of, agent_file(), self._early)
-        begun = self._rollout(state, release, admitted)
+        begun = self._rollout(state, release, admitted, orders)
         fleet = self._project.file.fleet
         approve = Approver(fleet.app, fleet.environment, orders, party.agent.digest, self._key)
 
@@ -269,7 +270,9 @@ class _Desk:
             barrier=state.barrier,
         )
 
-    def _rollout(self, state: State, release: Release, admitted: _Admitted) -> rollout.Rollout:
+    def _rollout(
+        self, state: State, release: Release, admitted: _Admitted, orders: Mapping[str, Order]
+    ) -> rollout.Rollout:
         earlier = {
             name: result.outcome
             for name, result in release.results.items()
@@ -286,6 +289,7 @@ class _Desk:
             rollback=bool(release.rollback_to),
             only_stage=self._wish.stage,
             sent_before=release.sent,
+            once=frozenset(step.name for order in orders.values() for step in order.steps if step.once),
             receipted=receipts,
             results=earlier,
         )

@@ -50,13 +50,16 @@ class Holder:
     ) -> State:
         """Write as the holder: every record carries the fencing number, and renews the lease."""
         began_s = boottime_s()
+        drafts: list[Draft] = []
 
         def fenced(state: State) -> list[Draft]:
             self.check(state)
-            return [Draft(each.kind, {**each.body, "fence": self.fence}) for each in decide(state)]
+            drafts[:] = [Draft(each.kind, {**each.body, "fence": self.fence}) for each in decide(state)]
+            return drafts
 
         state = await self.writer.write(fenced, pins=pins, agents=agents)
-        self.renewed_s = began_s
+        if drafts:  # what was not written has renewed nothing
+            self.renewed_s = began_s
         return state
 
     @contextlib.asynccontextmanager
@@ -106,3 +109,21 @@ async def until_takeable(writer: Writer, *, tell: Tell, wait: bool) -> State:
             tell(Notice("waiting", text=f"{state.lease.holder} has the lease since {state.lease.at}; watching it"))
             told = True
         await asyncio.sleep(_LOOK_S)
+
+
+async def fence_off(writer: Writer, state: State) -> State:
+    """Take the lease of a holder that has died with a once-step open, and free it: now its claim is in doubt.
+
+    Nobody may begin a rollout as long as a claim is open, and nobody may settle one whose holder may be at work. The
+    caller has watched the lease until it might be taken.
+    """
+    dead = state.lease
+
+    def decide(now: State) -> list[Draft]:
+        if now.lease != dead or now.lease.free or not now.open_claims:
+            return []
+        fence = {"fence": now.lease.number + 1}
+        taken = Draft("lease-taken", {**fence, "holder": writer.by, "length_s": now.lease.length_s})
+        return [taken, Draft("lease-freed", fence)]
+
+    return state if dead.free or not state.open_claims else await writer.write(decide)

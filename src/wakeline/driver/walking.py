@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wakeline.core import rollout
+from wakeline.core import check_in, rollout
 from wakeline.core.model import Machine, Order, Outcome, Step
 from wakeline.core.presence import Phase, heard, judge
 from wakeline.core.records import Draft
@@ -19,7 +19,7 @@ from wakeline.driver.leasing import Holder, LeaseLost
 from wakeline.driver.progress import Notice, Tell
 from wakeline.edges.agent_file import AgentFile
 from wakeline.edges.transports import Connection, Conversation, Lost, NotReached, Transport
-from wakeline.errors import WakelineError
+from wakeline.errors import LedgerError, WakelineError
 
 KNOCK_S = 5.0
 STOP_GRACE_S = 4.0
@@ -203,6 +203,8 @@ class Walk:
     def _hear(self, order: Order, event: dict[str, Any]) -> None:
         """Translate one event of the agent's; what is only for the eye goes to the renderer."""
         name, kind = order.machine, event["event"]
+        if kind == "hello":
+            self._start(self._collect(name, event.get("reports")))
         step = _step(order, str(event.get("step", "")))
         if kind == "claim_wanted" and step:
             self._events.put_nowait(rollout.OnceWanted(name, step.name, secrets.token_hex(8)))
@@ -220,8 +222,16 @@ class Walk:
             return
         self._tell(Notice(kind, name, data=event))
 
+    async def _collect(self, name: str, reports: Any) -> None:
+        """Put on record what a machine has done since and could tell nobody (law 9). It speaks for itself alone."""
+        words = [(name, each) for each in reports if isinstance(each, dict)] if isinstance(reports, list) else []
+        if words:
+            with contextlib.suppress(LeaseLost, LedgerError):  # told again by the walk's own next record
+                await self._holder.write(lambda now: check_in.settled(now, words))
+
     def _ended(self, name: str, outcome: Outcome, cause: str, *, was: Any = 0) -> None:
-        seconds = time.monotonic() - self._began[name]
+        now = time.monotonic()
+        seconds = now - self._began.get(name, now)  # given up before its order was sent: it has not begun
         release = was if isinstance(was, int) else 0
         self._events.put_nowait(rollout.Finished(name, outcome, cause[:4000], release, seconds))
 

@@ -1,0 +1,432 @@
+"""One run of the agent on a simulated machine: the story of wakeline.agent, with the core's decisions in its places.
+
+Each `await self.work(…)` is a moment in which anything may happen to the machine, to the contact, or to the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sim.links import Wire
+from sim.loop import Process
+from sim.machine import CONFIRMED, LAID_OUT, READY, Box
+from wakeline.core import carrying_out, once
+from wakeline.core.carrying_out import Begin
+from wakeline.core.catch_up import CatchUp, Verdict, decide
+from wakeline.core.model import Order, Outcome, order_from_json
+from wakeline.core.state import State
+from wakeline.errors import Interrupted, LedgerError, RolloutFailed
+
+LOCK_S = 150.0
+GLANCE_S = 2.0
+CLAIM_S = 180.0
+BEHIND_S = 30.0
+STEP_S = 300.0
+FRESH_S = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """See wakeline.agent.executor.Ending."""
+
+    outcome: Outcome
+    cause: str = ""
+    was: int = 0
+
+
+class Agent:
+    """One process of the agent. `wire` None is a run that nobody listens to."""
+
+    def __init__(self, box: Box, process: Process, wire: Wire | None) -> None:
+        self.box = box
+        self.world = box.world
+        self.process = process
+        self.wire = wire
+        self.stopping = ""
+        self._words: list[Mapping[str, Any]] = []
+        self._look: asyncio.Task[str] | None = None
+        self._looked_s = 0.0
+        self._fence = 0
+        self._order: Order | None = None
+
+    @property
+    def order(self) -> Order:
+        """The order that is carried out."""
+        assert self._order is not None
+        return self._order
+
+    @property
+    def commit(self) -> int:
+        """The number of the commit that is carried out."""
+        return int(self.order.commit[1:])
+
+    # --- how it is started ---
+
+    async def pushed(self) -> None:
+        """`run`: one order over a connection (see wakeline.agent.__main__)."""
+        assert self.wire is not None
+        word = await self.wire.to_agent.get(limit_s=60.0)
+        if word is None:
+            self._refuse("no order came")
+            return
+        self._order = order_from_json(word["order"])
+        if not await self.box.hold(self.process, wait_s=LOCK_S):
+            self._refuse("another run has this machine's lock")
+            return
+        self._order = dataclasses.replace(self.order, barrier=max(self.order.barrier, word["barrier"]))
+        disk = self.box.disk
+        reports = disk.read("reports", ())
+        self.say("hello", current=self.box.current, claims=self.box.claims(), reports=list(reports))
+        seen = disk.read("fence", 0)
+        problem = carrying_out.stale(word["fence"], seen=seen)
+        if problem:
+            self._refuse(problem)
+            return
+        disk.write("fence", word["fence"])
+        self._fence = word["fence"]
+        self.world.observer.push_starts(self.box, self.order.release, self._fence)
+        ending = await self.carry_out(may_run_once=True, start_services=True)
+        self._report(ending)
+        facts = {"release": self.order.release, "cause": ending.cause, "was": ending.was}
+        self.say("finished", outcome=ending.outcome.value, **facts)
+
+    async def asked(self) -> None:
+        """`catch-up --tell`."""
+        await self._catch_up_safely(boot=False, wait_s=LOCK_S)
+        self.say("ended", exit=0)
+
+    async def timer(self) -> None:
+        """The timer's unit."""
+        await self._catch_up_safely(boot=False, wait_s=GLANCE_S)
+
+    async def boot(self) -> None:
+        """Before the services, then the services, then after them."""
+        try:
+            await asyncio.wait_for(self._catch_up_safely(boot=True, wait_s=GLANCE_S), 120.0)
+        except asyncio.TimeoutError:
+            if self.box.lock is self.process:
+                self.box.lock = None
+        self.box.serves = self.box.current
+        await self.work(1.0)
+        if await self.box.hold(self.process, wait_s=GLANCE_S):
+            await self._confirm_switch()
+            self.box.lock = None
+
+    # --- catching up ---
+
+    async def _catch_up_safely(self, *, boot: bool, wait_s: float) -> None:
+        if not await self.box.hold(self.process, wait_s=wait_s):
+            return
+        try:
+            await self._catch_up(boot=boot)
+        except (LedgerError, RolloutFailed):
+            await asyncio.sleep(0)  # it keeps running what runs, and is tried again
+        finally:
+            if self.box.lock is self.process:
+                self.box.lock = None
+
+    async def _catch_up(self, *, boot: bool) -> None:
+        """See wakeline.agent.catch_up."""
+        box, ledger = self.box, self.world.ledger_of(self.box.name)
+        runs = box.current or 0
+        seen = {"stamp": await asyncio.to_thread(ledger.stamp), "runs": runs}
+        if box.disk.read("looked") == seen:
+            await self._hand_in()
+            return
+        log = await asyncio.to_thread(ledger.read)
+        self.world.observer.looked(box)
+        state = self.world.folded(log)
+        attempts = carrying_out.attempts(box.journal)
+        decision = decide(state, machine=box.name, runs=runs, attempts=attempts)
+        if decision.verdict is Verdict.NOTHING:
+            box.disk.write("looked", seen)
+        if decision.verdict is not Verdict.RUN:
+            await self._hand_in()
+            return
+        self._order = self._approved(state, decision)
+        await self.work(0.01)
+        box.write_journal("attempt", release=self.order.release)
+        self.world.observer.catch_up_starts(box, self.order.release)
+        ending = await self.carry_out(may_run_once=False, start_services=not boot)
+        if not boot or ending.outcome is not Outcome.OK:
+            await self._check_in(ending)
+
+    def _approved(self, state: State, decision: CatchUp) -> Order:
+        record = state.orders[decision.release, decision.stage]
+        order = order_from_json(record.body["orders"][self.box.name])
+        return dataclasses.replace(order, barrier=max(order.barrier, state.barrier))
+
+    async def _confirm_switch(self) -> None:
+        box = self.box
+        saved = box.disk.read("order")
+        if saved is None:
+            return
+        self._order = saved
+        if box.current != self.order.release or box.info(box.current).get("state") == CONFIRMED:
+            return
+        await self.work(1.0)
+        ending = await self._healthy_or_back(was=self._switched_from())
+        await self._check_in(ending)
+
+    async def _check_in(self, ending: Ending) -> None:
+        body = {"machine": self.box.name, "release": self.order.release, "outcome": ending.outcome.value}
+        self.box.disk.write("word", {**body, "cause": ending.cause, "was": ending.was})
+        await self._hand_in()
+
+    async def _hand_in(self) -> None:
+        body = self.box.disk.read("word")
+        if not body:
+            return
+        try:
+            await asyncio.to_thread(self.world.ledger_of(self.box.name).check_in, self.box.name, body)
+        except LedgerError:
+            return
+        self.box.disk.write("word", {})
+
+    # --- carrying an order out ---
+
+    async def carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
+        """See wakeline.agent.executor.Executor.carry_out."""
+        try:
+            ending = await self._carry_out(may_run_once=may_run_once, start_services=start_services)
+        except Interrupted as error:
+            ending = Ending(Outcome.WITHHELD, error.message, self.box.current or 0)
+        except RolloutFailed as error:
+            ending = Ending(Outcome.FAILED, error.message, self.box.current or 0)
+        self.world.observer.ended(self.box, self.order.release, ending.outcome.value)
+        await self.work(0.01)
+        self.box.write_journal("ended", release=self.order.release, outcome=ending.outcome.value)
+        return ending
+
+    async def _carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
+        box, release, was = self.box, self.order.release, self.box.current
+        confirmed = was is not None and box.info(was).get("state") == CONFIRMED
+        how = carrying_out.begin(release, runs=was, confirmed=confirmed)
+        if how is Begin.TOO_OLD:
+            raise RolloutFailed(f"this machine runs release {was} already, which is newer than {release}")
+        if how is Begin.UNCHANGED:
+            return Ending(Outcome.UNCHANGED, was=release)
+        if how is Begin.MAKE_READY:
+            await self._make_ready(may_run_once=may_run_once)
+            if self.stopping:
+                raise Interrupted(f"stopped before the switch: {self.stopping}")
+            await self._check_that_it_counts()
+            box.write_journal("switch", release=release, was=was or 0)
+            await self.work(0.01)
+            self.world.observer.switches(box, release, self._fence)
+            box.disk.write("current", release)
+            self.say("switched", was=was or 0, now=release)
+        if not start_services:
+            return Ending(Outcome.OK, was=was or 0)
+        await self.work(0.5)
+        box.serves = release
+        return await self._healthy_or_back(was=self._switched_from())
+
+    async def _make_ready(self, *, may_run_once: bool) -> None:
+        box = self.box
+        self._begin_to_look()
+        await self.work(1.0)
+        if self.world.fault("fetch fails"):
+            raise RolloutFailed("fetch: the remote does not answer")
+        self.say("fetched", commit=self.order.commit)
+        box.disk.write("order", self.order)
+        info = box.info(self.order.release)
+        if info.get("state") in (READY, CONFIRMED) and info["commit"] == self.commit:
+            return
+        box.note_release(self.order.release, LAID_OUT, commit=self.commit)
+        await self._check_that_it_counts()
+        await self.work(3.0)
+        if self.stopping:
+            raise Interrupted(f"stopped before packages: {self.stopping}")
+        if self.world.breaks(self.commit, box.name, "step") or self.world.fault("step fails"):
+            raise RolloutFailed("packages: exit 1")
+        self._begin_to_look()
+        if may_run_once and self.order.lead:
+            await self._lead()
+        else:
+            await self._follow()
+        await self.work(0.1)
+        box.note_release(self.order.release, READY, commit=self.commit)
+
+    async def _healthy_or_back(self, *, was: int) -> Ending:
+        await self.work(2.0)
+        release = self.order.release
+        if self.world.breaks(self.commit, self.box.name, "health") or self.world.fault("health fails"):
+            return await self._go_back(was=was, problem="health: 503")
+        self.box.note_release(release, CONFIRMED, commit=self.commit)
+        self.world.observer.confirmed(self.box, release)
+        await self.work(0.01)
+        self.box.write_journal("confirmed", release=release)
+        self.say("confirmed", release=release)
+        return Ending(Outcome.OK, was=was)
+
+    async def _go_back(self, *, was: int, problem: str) -> Ending:
+        box, release = self.box, self.order.release
+        started = [entry for entry in box.journal if entry["what"] == "once-started"]
+        has_adopted = box.info(0).get("state") == CONFIRMED
+        way = carrying_out.way_back(
+            release,
+            was=was,
+            was_complete=box.is_complete(was),
+            last_good=carrying_out.last_good(release, confirmed=box.confirmed, has_adopted=has_adopted),
+            barrier=carrying_out.barrier(self.order, started=started),
+        )
+        if way.barred:
+            return Ending(Outcome.FAILED, f"not switched back: the schema has moved\n{problem}", was)
+        if way.to is None:
+            box.serves = None
+            return Ending(Outcome.FAILED, f"{problem}\nthere is no earlier release: its services were stopped")
+        box.write_journal("switch-back", release=way.to, was=release)
+        await self.work(0.01)
+        self.world.observer.goes_back(box, way.to)
+        box.disk.write("current", way.to)
+        await self.work(0.5)
+        box.serves = way.to
+        return Ending(Outcome.FAILED, f"{problem}\nback on release {way.to}", was)
+
+    def _switched_from(self) -> int:
+        switches = [entry for entry in reversed(self.box.journal) if entry["what"] == "switch"]
+        return carrying_out.switched_from(self.order.release, newest_first=switches)
+
+    # --- once-steps ---
+
+    @property
+    def _step(self) -> bool:
+        return any(step.once for step in self.order.steps)
+
+    async def _verify(self) -> str:
+        await self.work(0.5)
+        code = 0 if self.world.database.has(self.commit) else 10
+        if self.world.is_cut(f"{self.box.name} to database") or self.world.fault("verify cannot tell"):
+            code = 1
+        said = once.answer(code)
+        self.say("verified", step="migrate", answer=said, exit=code)
+        return said
+
+    async def _follow(self) -> None:
+        """See wakeline.agent.once."""
+        if not self._step:
+            return
+        ends = self.world.loop.now + BEHIND_S
+        while (said := await self._verify()) != once.HAS:
+            if self.stopping:
+                raise Interrupted(f"stopped at migrate: {self.stopping}")
+            if self.world.loop.now >= ends:
+                raise RolloutFailed(f"migrate: {said}; it is run by the lead alone, in a rollout")
+            await self.work(10.0)
+
+    async def _lead(self) -> None:
+        if not self._step:
+            return
+        box = self.box
+        running = next((each["claim"] for each in box.claims() if each["state"] == "running"), "")
+        said = "" if running else await self._verify()
+        if said == once.HAS:
+            return
+        problem = once.why_not_asked_for(running=running, said=said)
+        if problem:
+            raise RolloutFailed(f"migrate: {problem}")
+        claim = await self._claim()
+        started = {entry["claim"] for entry in box.journal if entry["what"] == "once-started"}
+        problem = once.why_not_started(claim, started=started)
+        if problem:
+            raise RolloutFailed(f"migrate: {problem}")
+        if await self._verify() == once.HAS:
+            self.say("once_finished", step="migrate", claim=claim, ok=True, exit=0, answer=once.HAS, ran=False)
+            return
+        try:
+            await self._check_that_it_counts()
+        except Interrupted as error:
+            facts = {"step": "migrate", "claim": claim, "ok": False, "exit": -1, "answer": once.LACKS}
+            self.say("once_finished", **facts, cause=f"not started: {error.message}")
+            raise
+        await self._run_once(claim)
+
+    async def _run_once(self, claim: str) -> None:
+        box = self.box
+        box.write_journal("once-started", claim=claim, step="migrate", release=self.order.release)
+        self.say("once_started", step="migrate", claim=claim)
+        await self.work(0.1)
+        box.disk.write(f"kept {claim}", {"started": True})
+        self.world.observer.once_starts(box, claim, self.order.release)
+        session = self.world.database.begin(claim, self.commit)
+        keeper = box.keepers[claim] = box.begin(f"{box.name}-keeper-{claim}")
+        self.world.run(keeper, box.keep(claim, session, keeper), ends=False)
+        done, _ = await asyncio.wait({asyncio.shield(session.done)}, timeout=STEP_S)
+        if not done:
+            raise RolloutFailed(f"migrate is not stopped, and its claim {claim} stays open: wakeline resolve")
+        good = session.done.result()
+        box.write_journal("once-ended", claim=claim, ok=good)
+        said = await self._verify()
+        cause = once.cause_of_end("migrate", cause="" if good else "migrate: exit 1", said=said)
+        self.say("once_finished", step="migrate", claim=claim, ok=good, exit=int(not good), answer=said, cause=cause)
+        if cause:
+            raise RolloutFailed(cause)
+
+    async def _claim(self) -> str:
+        self.say("claim_wanted", step="migrate")
+        ends = self.world.loop.now + CLAIM_S
+        while not self.stopping and self.world.loop.now < ends and self.wire is not None:
+            word = self._words.pop(0) if self._words else await self._hear(limit_s=ends - self.world.loop.now)
+            if word is None:
+                break
+            if word.get("do") == "claimed" and word.get("claim"):
+                return str(word["claim"])
+        raise Interrupted(
+            f"migrate was not started: {self.stopping or 'the contact was lost before its claim arrived'}"
+        )
+
+    # --- what every moment needs ---
+
+    async def work(self, seconds: float) -> None:
+        """Something takes a while; a word of the runner's is heard meanwhile."""
+        await asyncio.sleep(seconds * self.world.random.choice((0.2, 0.5, 1.0, 1.0, 3.0)))
+        while self.wire is not None and self.wire.to_agent.items:
+            word = await self._hear(limit_s=0)
+            if word is not None:
+                self._words.append(word)
+
+    async def _hear(self, *, limit_s: float) -> Mapping[str, Any] | None:
+        assert self.wire is not None
+        word = await self.wire.to_agent.get(limit_s=limit_s)
+        if word is not None and word.get("do") == "stop":
+            self.stopping = self.stopping or str(word.get("why"))
+        return word
+
+    def say(self, event: str, **fields: Any) -> None:
+        """One event to whoever sent the order."""
+        self.world.tell(f"{self.process.name} says {event} {fields}")
+        if self.wire is not None:
+            self.wire.say(self.wire.to_runner, {"event": event, **fields})
+
+    def _refuse(self, cause: str) -> None:
+        self.say("finished", outcome="failed", release=0, cause=cause)
+
+    def _report(self, ending: Ending) -> None:
+        body = {"machine": self.box.name, "release": self.order.release, "outcome": ending.outcome.value}
+        self.box.disk.write("reports", ({**body, "cause": ending.cause},))
+
+    def _begin_to_look(self) -> None:
+        """See wakeline.agent.overtaken.Watch."""
+        if self._fence and self._look is None:
+            self._looked_s = self.world.loop.now
+            self._look = asyncio.create_task(self._overtaken())
+
+    async def _check_that_it_counts(self) -> None:
+        self._begin_to_look()
+        if self._look is None:
+            return
+        answer = await self._look
+        self._look = None
+        if answer:
+            raise Interrupted(f"stopped before the switch: {answer}")
+
+    async def _overtaken(self) -> str:
+        try:
+            log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read)
+        except LedgerError:
+            return ""
+        return carrying_out.overtaken(self.world.folded(log), machine=self.box.name, fence=self._fence)
