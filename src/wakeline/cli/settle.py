@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from wakeline.cli.render import Live
 from wakeline.cli.result import Result
+from wakeline.cli.teller import telling
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver.leasing import fence_off, until_takeable
@@ -39,7 +39,8 @@ def run(folder: Path, *, what: str, machine: str = "", why: str = "", step: str 
         said.append(f"{whose} is no longer on hold")
         return [Draft("unheld", {"machine": machine})]
 
-    asyncio.run(write(project, decide, watches=what == "resolve", tell=Live(verbose=False)))
+    with telling(verbose=False) as tell:
+        asyncio.run(write(project, decide, watches=what == "resolve", tell=tell))
     return Result(what, {"machine": machine, "step": step, "how": how, "why": why}, lines=said)
 
 
