@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from one_machine import Box, pythons
+from one_machine import PROMISED, Box, pythons, version_of
 
 from wakeline.edges.agent_file import agent_file
 
@@ -34,4 +34,8 @@ def box(tmp_path, agent):
 
 
 def pytest_report_header() -> str:
-    return "agent on: " + ", ".join(pythons())
+    """Which Pythons the agent runs on here, and which of those that it promises are not here."""
+    here = [version_of(each) for each in pythons()]
+    missing = [f"{a}.{b}" for a, b in PROMISED if (a, b) not in {version for _, version in here}]
+    without = f" (not here: {', '.join(missing)})" if missing else ""
+    return f"agent on: {', '.join(name for name, _ in here)}{without}"

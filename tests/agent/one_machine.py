@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,14 +18,38 @@ from pathlib import Path
 from wakeline.core.model import Health, Order, Service, Step
 
 LIMIT_S = 120
+PROMISED = ((3, 9), (3, 13))
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")
 
 
+@functools.cache
 def pythons() -> list[str]:
-    """Every interpreter here that the agent must run on; the running one is always among them."""
+    """Every interpreter here that the agent must run on: the running one, and the oldest and the newest that there are.
+
+    Debian 12's pypy3 is Python 3.9; CPython comes from PATH or from pyenv's folder.
+    """
     versions = Path.home() / ".pyenv" / "versions"
-    found = [str(versions / name / "bin" / "python") for name in ("3.9.18", "3.13.0")]
-    return [sys.executable, *(each for each in found if Path(each).exists())]
+    found = [sys.executable]
+    for wanted, names in zip(PROMISED, (("python3.9", "pypy3", "pypy3.9"), ("python3.13",))):
+        places = [shutil.which(name) for name in names]
+        places += sorted(str(each / "bin" / "python") for each in versions.glob(f"{wanted[0]}.{wanted[1]}.*"))
+        ours = [each for each in places if each and version_of(each)[1] == wanted]
+        found += list({version_of(each)[0]: each for each in ours}.values())
+    return found
+
+
+@functools.cache
+def version_of(python: str) -> tuple[str, tuple[int, ...]]:
+    """What an interpreter calls itself, and its version; nothing for what does not start."""
+    asks = "import platform, sys; print(platform.python_implementation(), *sys.version_info[:3])"
+    done = subprocess.run([python, "-c", asks], capture_output=True, text=True, check=False)
+    name, *numbers = done.stdout.split() or ["nothing", "0", "0"]
+    return f"{name} {'.'.join(numbers)}", tuple(map(int, numbers[:2]))
+
+
+def name_of(python: str) -> str:
+    """How a test names an interpreter."""
+    return version_of(python)[0].replace(" ", "-")
 
 
 class Talk:

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from one_machine import pythons, until
+from one_machine import PROMISED, name_of, pythons, until, version_of
 
 from wakeline.agent import arrival
 from wakeline.edges.agent_file import agent_file
@@ -142,7 +142,7 @@ def test_an_agent_that_runs_holds_its_own_folder(tmp_path, agent):
         process.stdout.close()
 
 
-@pytest.mark.parametrize("python", pythons(), ids=lambda path: Path(path).parts[-3])
+@pytest.mark.parametrize("python", pythons(), ids=name_of)
 def test_it_arrives_and_runs_on_every_python(tmp_path, agent, python):
     digest = agent_file().digest
     subprocess.run([python, str(agent), "--home", str(tmp_path), "arrive", digest], check=True)
@@ -150,3 +150,11 @@ def test_it_arrives_and_runs_on_every_python(tmp_path, agent, python):
         [python, str(tmp_path / "agents" / digest), "--home", str(tmp_path), "status"], check=True, capture_output=True
     )
     assert done.stdout == b"[]\n"
+
+
+@pytest.mark.parametrize("promised", PROMISED, ids=lambda version: ".".join(map(str, version)))
+def test_the_pythons_that_are_promised_are_among_them(promised):
+    if promised not in {version_of(each)[1] for each in pythons()}:
+        pytest.skip(
+            f"no Python {'.'.join(map(str, promised))} here: `python -m host` in tests/ installs pypy3, which is 3.9"
+        )

@@ -4,16 +4,15 @@ import json
 import os
 import stat
 import subprocess
-from pathlib import Path
 
 import pytest
-from one_machine import git, healthy, pythons, service, step, until
+from one_machine import git, healthy, name_of, pythons, service, step, until
 
 from wakeline.core.model import Repository
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("python", pythons(), ids=lambda each: Path(each).parents[1].name)
+@pytest.mark.parametrize("python", pythons(), ids=name_of)
 def test_an_order_is_carried_out_on_every_python(box, python):
     commit = box.commit("one")
     order = box.order(1, commit, steps=(step("build", "echo built >out.txt"),), services=(service("web"),))

@@ -14,7 +14,7 @@ from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
 from wakeline.edges import process
 from wakeline.edges.transports import NotReached
-from wakeline.edges.transports.ssh import address_of
+from wakeline.edges.transports.way import address_of
 
 _KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
 _KEYGEN_S = 10.0

@@ -24,12 +24,13 @@ Message = Mapping[str, Any]
 
 
 class NotReached(WakelineError):
-    """A machine was not reached. `phase` says how far we came; `message` is the cause."""
+    """A machine was not reached. `phase` says how far we came, `may_pass` that it may be another matter in a moment."""
 
-    def __init__(self, phase: Phase, cause: str, *, hint: str = "") -> None:
+    def __init__(self, phase: Phase, cause: str, *, hint: str = "", may_pass: bool = False) -> None:
         super().__init__(f"{phase.value}: {cause}", hint=hint)
         self.phase = phase
         self.cause = cause
+        self.may_pass = may_pass
 
 
 class Lost(WakelineError):

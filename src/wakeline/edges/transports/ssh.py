@@ -1,11 +1,13 @@
 """SSH by asyncssh, in phases, so that a machine that is off and a machine that refuses us are never mixed up.
 
 Phases: address, name, jump host, TCP, banner, host key, login. The user's ~/.ssh/config is read by asyncssh itself. The
-host key is pinned to the machine's *name*, because a stopped cloud machine comes back with another address. Never
-trust-on-first-use: a key that is not in known_hosts is refused.
+host key is pinned to the machine's *name* where known_hosts has that name, because a stopped cloud machine comes back
+with another address, and its old address may by then be somebody else's. Never trust-on-first-use: a key that is not in
+known_hosts is refused.
 
-Seen with asyncssh 2.24: a lost connection is silent (a process then "ends" with no exit status), and a changed and an
-unknown host key are one class of error.
+Seen with asyncssh 2.24: a lost connection is silent (a process then "ends" with no exit status), a changed and an
+unknown host key are one class of error, and a jump host is reached with the default known_hosts, no limit and no
+keep-alive. So jump hosts are reached by us, hop by hop, like the machine itself.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import asyncio
 import contextlib
 import dataclasses
 import shlex
-import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,173 +23,202 @@ from typing import TYPE_CHECKING, Any
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import Conversation, Lost, NotReached, place
+from wakeline.edges.transports import Conversation, Lost, NotReached, place, way
+from wakeline.edges.transports.trust import Trusted
 
 if TYPE_CHECKING:
     import asyncssh
 
-_REFUSED_AGAIN_S = 1.0
-_BOOTING_S = 20.0
-_KEEPALIVE_S = 5
+_AGAIN_S = 1.0
+_KEEPALIVES_LOST_MAX = 3
+_OPENING_S = 60.0
+_CLOSING_S = 5.0
+_HOPS_MAX = 8
 _HOME = "/var/lib/wakeline"
 
 
 @dataclasses.dataclass(frozen=True)
 class SshTransport:
-    """Reaches machines by SSH. `config` and `known_hosts` are files; empty means the user's own."""
+    """Reaches machines by SSH. `config` and `known_hosts` are files; empty means the user's own.
+
+    Three keep-alives without an answer are a lost contact. `booting_s` is how long a door that closes is tried again.
+    """
 
     known_hosts: str = ""
     config: str = ""
     home: str = _HOME
+    keepalive_s: float = 5.0
+    booting_s: float = 20.0
 
     async def connect(self, machine: Machine, *, limit_s: float) -> SshConnection:
         """See Transport.connect."""
-        import asyncssh  # noqa: PLC0415 - 0.2 s, paid only when a machine is reached by SSH
-
-        address = await address_of(machine, limit_s=limit_s)
-        options = self._options(asyncssh, machine, address, limit_s=limit_s)
-        ends = time.monotonic() + _BOOTING_S
+        address = await way.address_of(machine, limit_s=limit_s)
+        ends = time.monotonic() + self.booting_s
         while True:
             try:
-                connection = await self._log_in(asyncssh, machine, address, options, limit_s=limit_s)
+                return SshConnection(await self._open(address, name=machine.name, limit_s=limit_s), home=self.home)
             except NotReached as error:
                 # A machine that boots lets nobody in but root, and says so by closing: pam_nologin(8). And sshd drops
                 # new connections by chance when many have not logged in yet: MaxStartups in sshd_config(5).
-                if error.phase is not Phase.BANNER or time.monotonic() >= ends:
+                if not error.may_pass or time.monotonic() >= ends:
                     raise
-                await asyncio.sleep(_REFUSED_AGAIN_S)
-            else:
-                return SshConnection(connection, home=self.home)
+                await asyncio.sleep(_AGAIN_S)
 
-    async def _log_in(
-        self, asyncssh: Any, machine: Machine, address: Address, options: Any, *, limit_s: float
+    async def _open(
+        self, address: way.Address, *, name: str, limit_s: float, via: Any = None, hops: int = 0
     ) -> asyncssh.SSHClientConnection:
-        jump = getattr(options, "tunnel", None)
-        sock = None if jump else await _open_tcp(options.host or address.host, options.port or 22, limit_s=limit_s)
+        """A connection to a machine or a jump host, through `via` or whatever ~/.ssh/config says. Raises NotReached."""
+        import asyncssh  # noqa: PLC0415 - 0.2 s, paid only when a machine is reached by SSH
+
+        seen = _Seen()
+        options = self._options(asyncssh, address, seen=seen)
+        path = self._trusted(options, address, name=name)
+        path["tunnel"] = None  # or asyncssh opens the jump hosts by itself, also beside a socket
+        jump = via or await self._jump(options, address, limit_s=limit_s, hops=hops)
         try:
-            return await asyncio.wait_for(
-                asyncssh.connect(options.host or address.host, options=options, **({"sock": sock} if sock else {})),
-                limit_s,
-            )
+            if jump is not None:
+                path["tunnel"] = _Through(jump, asyncssh, limit_s=limit_s)
+            elif not options.proxy_command:
+                host, port = options.host or address.host, options.port or 22
+                path["sock"] = await way.open_tcp(host, port, family=options.family, limit_s=limit_s)
+            connecting = asyncssh.connect(options.host or address.host, options=options, **path)
+            connection = await asyncio.wait_for(connecting, limit_s * (2 if jump else 1))
         except BaseException as error:
-            if sock is not None:
-                sock.close()
-            reached = _not_reached(asyncssh, error, machine, jump=bool(jump), limit_s=limit_s)
+            if "sock" in path:
+                path["sock"].close()
+            if jump is not None:
+                await _let_go(jump)
+            reached = _not_reached(asyncssh, error, name, seen=seen, limit_s=limit_s)
             if reached is None:
                 raise
             raise reached from error
+        if jump is not None:
+            connection.set_tunnel(jump)  # closed together with what goes through it
+        return connection
 
-    def _options(self, asyncssh: Any, machine: Machine, address: Address, *, limit_s: float) -> Any:
-        known = Path(self.known_hosts).expanduser() if self.known_hosts else Path("~/.ssh/known_hosts").expanduser()
-        if not known.is_file():
-            hint = f"put the machine's host key there: ssh-keyscan {address.host}, compare it, then add it"
-            raise NotReached(Phase.HOST_KEY, f"there is no known_hosts file at {known}", hint=hint)
+    async def _jump(self, options: Any, address: way.Address, *, limit_s: float, hops: int) -> Any:
+        """The connection to the last of the jump hosts that ~/.ssh/config names, or None. Raises NotReached."""
+        wanted = options.tunnel if isinstance(options.tunnel, str) else ""
+        hosts = [way.parse(each.strip()) for each in wanted.split(",") if each.strip()]
+        if hosts and hosts[-1].host == address.host:
+            return None  # `Host *` with a ProxyJump means the jump host as well; ssh(1) sees that loop too
+        if hops + len(hosts) > _HOPS_MAX:
+            raise NotReached(
+                Phase.JUMP, f"more than {_HOPS_MAX} jump hosts in a row: does ~/.ssh/config go in circles?"
+            )
+        jump = None
+        for host in hosts:
+            try:
+                jump = await self._open(host, name=host.host, limit_s=limit_s, via=jump, hops=hops + len(hosts))
+            except NotReached as error:
+                where = f"{host.host}: {error.cause}" if error.phase is Phase.JUMP else f"{host.host}, {error.message}"
+                raise NotReached(Phase.JUMP, where, hint=error.hint) from error
+        return jump
+
+    def _options(self, asyncssh: Any, address: way.Address, *, seen: _Seen) -> Any:
         given: dict[str, Any] = {"username": address.user} if address.user else {}
         if address.port:
             given["port"] = address.port
-        config = [str(Path(self.config).expanduser())] if self.config else ()
+        settings = {
+            "host": address.host,
+            "config": [str(Path(self.config).expanduser())] if self.config else (),
+            "client_factory": seen.client,
+            "keepalive_interval": self.keepalive_s,
+            "keepalive_count_max": _KEEPALIVES_LOST_MAX,
+            "login_timeout": 0,
+            **given,
+        }
         try:
-            return asyncssh.SSHClientConnectionOptions(
-                host=address.host,
-                config=config or (),
-                known_hosts=str(known),
-                host_key_alias=machine.name if _names(known, machine.name) else None,
-                keepalive_interval=_KEEPALIVE_S,
-                keepalive_count_max=3,
-                connect_timeout=limit_s,
-                login_timeout=limit_s,
-                **given,
-            )
+            return asyncssh.SSHClientConnectionOptions(**settings)
         except (OSError, ValueError, asyncssh.Error) as error:
             raise NotReached(Phase.LOGIN, f"the SSH settings cannot be used: {error}") from error
 
-
-@dataclasses.dataclass(frozen=True)
-class Address:
-    host: str
-    user: str = ""
-    port: int = 0
-
-
-async def address_of(machine: Machine, *, limit_s: float) -> Address:
-    """Split user@host:port; `cmd:…` is asked for it anew each time."""
-    text = machine.address
-    if text.startswith("cmd:"):
-        text = await _ask_for_address(text[len("cmd:") :], limit_s=limit_s)
-    user, _, rest = text.rpartition("@")
-    host, colon, port = rest.rpartition(":")
-    if colon and port.isdigit() and host.count(":") == 0:
-        return Address(host, user, int(port))
-    return Address(rest.strip("[]"), user)
+    def _trusted(self, options: Any, address: way.Address, *, name: str) -> dict[str, Any]:
+        """Whose host key is asked for, and which are good."""
+        files = [self.known_hosts] if self.known_hosts else list(options.known_hosts or ["~/.ssh/known_hosts"])
+        trusted = Trusted.read([Path(each).expanduser() for each in files], host=address.host)
+        alias = trusted.alias(name, options.host or address.host, options.port)
+        return {"known_hosts": trusted.by_name, "host_key_alias": alias} if alias else {"known_hosts": trusted.hosts}
 
 
-async def _ask_for_address(command: str, *, limit_s: float) -> str:
-    pipe = asyncio.subprocess.PIPE
-    try:
-        child = await asyncio.create_subprocess_exec(*shlex.split(command), stdout=pipe, stderr=pipe)
-        out, err = await asyncio.wait_for(child.communicate(), max(limit_s, 30))
-    except (OSError, ValueError, asyncio.TimeoutError) as error:
-        raise NotReached(Phase.ADDRESS, f"`{command}` did not say an address: {error or 'no answer'}") from error
-    words = out.decode("utf-8", "replace").split()
-    if child.returncode or len(words) != 1:
-        said = err.decode("utf-8", "replace").strip()[-200:] or "it printed no single word"
-        raise NotReached(Phase.ADDRESS, f"`{command}` exit {child.returncode}: {said}")
-    return words[0]
+class _Seen:
+    """How far a connection came, for the phase of an error that has none."""
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+
+    def client(self) -> asyncssh.SSHClient:
+        """An asyncssh client that notes its connection."""
+        import asyncssh  # noqa: PLC0415 - imported already by whoever connects
+
+        seen = self
+
+        class Client(asyncssh.SSHClient):
+            def connection_made(self, conn: Any) -> None:
+                seen._connection = conn
+
+        return Client()
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that was under way."""
+        if self._connection is None or not self._connection.get_extra_info("server_version"):
+            return Phase.BANNER
+        return Phase.LOGIN if self._connection.get_server_host_key() else Phase.HOST_KEY
 
 
-async def _open_tcp(host: str, port: int, *, limit_s: float) -> socket.socket:
-    """Name and TCP by ourselves, so that their errors are told from SSH's. Refused is asked once more."""
-    loop = asyncio.get_running_loop()
-    try:
-        infos = await asyncio.wait_for(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM), limit_s)
-    except (OSError, asyncio.TimeoutError, UnicodeError) as error:
-        raise NotReached(Phase.NAME, f"the name {host} is not known: {error}") from error
-    family, kind, protocol, _, target = infos[0]
-    for again in (True, False):
-        sock = socket.socket(family, kind, protocol)
-        sock.setblocking(False)
+class _Through:
+    """A jump host as asyncssh wants a tunnel, with a limit, and with a phase for what it cannot do."""
+
+    def __init__(self, jump: Any, asyncssh: Any, *, limit_s: float) -> None:
+        self._jump = jump
+        self._asyncssh = asyncssh
+        self._limit_s = limit_s
+
+    async def create_connection(self, session_factory: Any, host: str, port: int) -> Any:
+        """Let the jump host open TCP to the machine. Raises NotReached.
+
+        That it cannot connect is the machine's silence, and may mean asleep; a name that it does not know has the same
+        code (RFC 4254, 5.1), so its words are shown. That it will not is a matter of its settings.
+        """
+        where = f"{host} port {port}, asked for by the jump host"
         try:
-            await asyncio.wait_for(loop.sock_connect(sock, target), limit_s)
-        except ConnectionRefusedError as error:
-            sock.close()
-            if again:
-                await asyncio.sleep(min(_REFUSED_AGAIN_S, limit_s))  # it may be booting
-                continue
-            raise NotReached(Phase.TCP, f"{host} port {port} refuses connections") from error
+            return await asyncio.wait_for(self._jump.create_connection(session_factory, host, port), self._limit_s)
+        except self._asyncssh.ChannelOpenError as error:
+            silent = error.code == self._asyncssh.OPEN_CONNECT_FAILED
+            raise NotReached(Phase.TCP if silent else Phase.JUMP, f"{where}: {error.reason}") from error
         except asyncio.TimeoutError as error:
-            sock.close()
-            raise NotReached(Phase.TCP, f"{host} port {port} did not answer within {limit_s:g} s") from error
-        except OSError as error:
-            sock.close()
-            raise NotReached(Phase.TCP, f"{host} port {port}: {error.strerror or error}") from error
-        else:
-            return sock
-    raise AssertionError("the loop returns or raises")
+            raise NotReached(Phase.TCP, f"{where}, did not answer within {self._limit_s:g} s") from error
+        except (self._asyncssh.Error, OSError) as error:
+            raise NotReached(Phase.JUMP, f"the contact to the jump host was lost: {error}") from error
 
 
-def _not_reached(
-    asyncssh: Any, error: BaseException, machine: Machine, *, jump: bool, limit_s: float
-) -> NotReached | None:
-    """Which phase an error of asyncssh belongs to; None for one that is not about reaching."""
+def _not_reached(asyncssh: Any, error: BaseException, name: str, *, seen: _Seen, limit_s: float) -> NotReached | None:
+    """Which phase an error belongs to; None for one that is not about reaching."""
     text = str(error) or type(error).__name__
+    if isinstance(error, NotReached):
+        return error
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        hint = f"compare the key on the machine's console, then change the line of {machine.name} in known_hosts"
-        return NotReached(Phase.HOST_KEY, f"{machine.name} showed a key that is not in known_hosts", hint=hint)
+        hint = f"compare the key on the machine's console, then change the line of {name} in known_hosts"
+        return NotReached(Phase.HOST_KEY, f"{name} showed a key that is not in known_hosts", hint=hint)
     if isinstance(error, asyncssh.PermissionDenied):
-        return NotReached(Phase.LOGIN, f"{machine.name} refuses our key: {text}", hint="is the key in authorized_keys?")
-    if isinstance(error, asyncssh.ChannelOpenError):
-        return NotReached(Phase.JUMP, f"the jump host cannot reach {machine.name}: {text}")
+        return NotReached(Phase.LOGIN, f"{name} refuses our key: {text}", hint="is the key in authorized_keys?")
+    if isinstance(error, asyncssh.KeyExchangeFailed):
+        return NotReached(Phase.HOST_KEY, f"{name} and we have no algorithm in common: {text}")
     if isinstance(error, (asyncio.TimeoutError, asyncssh.Error, OSError)):
         cause = f"no answer within {limit_s:g} s" if isinstance(error, asyncio.TimeoutError) else text
         hint = "it closed before the login was complete: is it still booting, or is the account locked?"
-        return NotReached(Phase.JUMP if jump else Phase.BANNER, cause, hint=hint)
+        return NotReached(seen.phase, cause, hint=hint, may_pass=True)
     return None
 
 
-def _names(known_hosts: Path, name: str) -> bool:
-    """Whether known_hosts has a line for the machine's name; else its address is looked up, as ssh does."""
-    lines = known_hosts.read_text(encoding="utf-8", errors="replace").splitlines()
-    return any(name in line.split()[0].split(",") for line in lines if line.strip() and not line.startswith("#"))
+async def _let_go(connection: Any) -> None:
+    """Close a connection, in good order if the other side takes part."""
+    connection.close()
+    try:
+        await asyncio.wait_for(connection.wait_closed(), _CLOSING_S)
+    except asyncio.TimeoutError:
+        connection.abort()
 
 
 class SshConnection:
@@ -207,7 +237,8 @@ class SshConnection:
         file = f"{self._home}/agents/{digest}"
         command = shlex.join(["python3", file, "--home", self._home, *arguments])
         async with self._no_longer_there():
-            process = await self._connection.create_process(command, encoding=None)
+            starting = self._connection.create_process(command, encoding=None)
+            process = await asyncio.wait_for(starting, _OPENING_S)
 
         async def exit_of() -> int | None:
             async with self._no_longer_there():
@@ -239,8 +270,7 @@ class SshConnection:
 
     async def close(self) -> None:
         """See Connection.close."""
-        self._connection.close()
-        await self._connection.wait_closed()
+        await _let_go(self._connection)
 
 
 def _bytes(output: bytes | str | None) -> bytes:
