@@ -58,11 +58,13 @@ def call(
     timeout_s: float = 60.0,
     input: bytes | None = None,  # noqa: A002 - as in process.run
     env: Mapping[str, str] | None = None,
+    kept_bytes_max: int = process.KEPT_BYTES_MAX,
 ) -> process.Finished:
     """Run git and return whatever it said. Raises GitMissing, and GitFailed when it runs out of time."""
     argv = ["git", *_OPTIONS, "-C", str(at), *arguments]
     try:
-        return process.run(argv, env={**environment(), **(env or {})}, timeout_s=timeout_s, input=input)
+        given = {**environment(), **(env or {})}
+        return process.run(argv, env=given, timeout_s=timeout_s, input=input, kept_bytes_max=kept_bytes_max)
     except process.CommandMissing as error:
         raise GitMissing("git is not installed here", hint="apt-get install git") from error
     except process.CommandTimedOut as error:
@@ -76,11 +78,15 @@ def ask(
     timeout_s: float = 60.0,
     input: bytes | None = None,  # noqa: A002 - as in process.run
     env: Mapping[str, str] | None = None,
+    kept_bytes_max: int = process.KEPT_BYTES_MAX,
 ) -> str:
-    """Run git and return its output. Raises GitFailed for any exit code but 0."""
-    finished = call(arguments, at=at, timeout_s=timeout_s, input=input, env=env)
+    """Run git and return its output. Raises GitFailed for any exit code but 0, and for more output than is kept."""
+    finished = call(arguments, at=at, timeout_s=timeout_s, input=input, env=env, kept_bytes_max=kept_bytes_max)
     if finished.code != 0:
         raise GitFailed(arguments[0], code=finished.code, words=clean(finished.err or finished.out))
+    if finished.dropped:
+        words = f"{finished.dropped} bytes more than the {kept_bytes_max} that are read"
+        raise GitFailed(arguments[0], code=0, words=words)
     return finished.out.decode("utf-8", "replace")
 
 

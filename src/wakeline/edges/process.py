@@ -26,7 +26,7 @@ class CommandTimedOut(TimeoutError):
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """How a command ended. Output past KEPT_BYTES_MAX of a stream is read, counted in `dropped`, and not kept."""
+    """How a command ended. Output past what was to be kept of a stream is read, counted in `dropped`, and not kept."""
 
     argv: tuple[str, ...]
     code: int
@@ -42,6 +42,7 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     input: bytes | None = None,  # noqa: A002 - the field's word for it, as in subprocess
+    kept_bytes_max: int = KEPT_BYTES_MAX,
 ) -> Finished:
     """Run a command to its end. Raises CommandMissing and CommandTimedOut; a non-zero exit is the caller's to judge."""
     try:
@@ -60,7 +61,7 @@ def run(
         raise CommandMissing(f"{argv[0]}: not found") from error
     with child:
         try:
-            return _collect(child, tuple(argv), input, ends=time.monotonic() + timeout_s)
+            return _collect(child, tuple(argv), input, ends=time.monotonic() + timeout_s, most=kept_bytes_max)
         except CommandTimedOut as error:
             raise CommandTimedOut(f"{argv[0]} did not end within {timeout_s:g} s") from error
         finally:
@@ -69,7 +70,9 @@ def run(
                     os.killpg(child.pid, signal.SIGKILL)
 
 
-def _collect(child: subprocess.Popen[bytes], argv: tuple[str, ...], data: bytes | None, *, ends: float) -> Finished:
+def _collect(
+    child: subprocess.Popen[bytes], argv: tuple[str, ...], data: bytes | None, *, ends: float, most: int
+) -> Finished:
     """Feed input and read both outputs until they end. Memory stays bounded whatever the command prints."""
     kept = {"out": bytearray(), "err": bytearray()}
     dropped = 0
@@ -90,7 +93,7 @@ def _collect(child: subprocess.Popen[bytes], argv: tuple[str, ...], data: bytes 
                     over = not rest
                 else:
                     chunk = os.read(key.fd, _READ)
-                    room = KEPT_BYTES_MAX - len(kept[key.data])
+                    room = most - len(kept[key.data])
                     kept[key.data] += chunk[:room]
                     dropped += max(0, len(chunk) - room)
                     over = not chunk

@@ -57,6 +57,19 @@ def records(*bodies: str, previous: str = GENESIS, ids: list[str] | None = None)
     return chain([Draft("held", {"machine": b}) for b in bodies], ids=names, previous=previous, at="t", by="ann")
 
 
+def test_a_log_longer_than_what_is_kept_of_other_output_is_read_whole(on_git, remote, tmp_path):
+    """Seen with some 3000 releases: the log was cut at 8 MB, and its last record was "not JSON"."""
+    written = records(*("x" * 1024 * 1024 for _ in range(9)))
+    assert on_git.append(written)
+    again = open_ledger(str(remote), app="shop", environment="uat", workdir=tmp_path / "again")
+    assert again.read().records == written
+
+
+def test_output_of_git_that_was_cut_is_an_error_and_never_taken_for_the_whole(remote):
+    with pytest.raises(edges_git.GitFailed, match="bytes more than"):
+        edges_git.ask(["version"], at=remote, kept_bytes_max=3)
+
+
 def test_an_empty_log_has_no_records(opened):
     assert opened().read().records == ()
     assert opened().read().tip == GENESIS

@@ -29,6 +29,7 @@ _REMOTE_S = 60.0
 _AGENT_NAME = "agent.pyz"
 _ALWAYS_S = 315532800  # 1980, as in its zip
 _WHO = f"{git.IDENTITY['GIT_AUTHOR_NAME']} <{git.IDENTITY['GIT_AUTHOR_EMAIL']}>"
+_LOG_BYTES_MAX = 1 << 30  # a fleet's whole memory: ten thousand releases of one machine are 30 MB
 
 
 class GitLedger:
@@ -192,7 +193,8 @@ class GitLedger:
 
     def _entries(self, revisions: str) -> list[_Entry]:
         """The pushes in a range of commits, oldest first. Raises LedgerError for commits that are not ours."""
-        listing = git.ask(["log", "-z", "--reverse", "--topo-order", "--format=%H %T %P%n%B", revisions], at=self._copy)
+        ask = ["log", "-z", "--reverse", "--topo-order", "--format=%H %T %P%n%B", revisions]
+        listing = git.ask(ask, at=self._copy, kept_bytes_max=_LOG_BYTES_MAX)
         entries: list[_Entry] = []
         for text in listing.split("\0"):
             if not text.strip():
