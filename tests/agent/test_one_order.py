@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import stat
 import subprocess
 
 import pytest
-from one_machine import git, healthy, name_of, pythons, service, step, until
+from one_machine import git, healthy, is_alive, name_of, pythons, service, step, until
 
 from wakeline.core.model import Repository
 
@@ -242,3 +243,15 @@ def test_two_orders_at_once_go_one_after_the_other(box):
     assert first.end()["outcome"] == "ok"
     assert second.end()["outcome"] == "ok"
     until(lambda: box.current() == 2, "release 2 runs")
+
+
+def test_what_a_restart_command_starts_in_the_background_is_the_service_and_goes_on(box):
+    """Seen without systemd: a server that had not left the command's process group yet was killed with it."""
+    web = service("web", restart="sleep 600 </dev/null >/dev/null 2>&1 & echo $! >../../pid")
+    talk = box.run(box.order(1, box.commit(), services=(web,)))
+    pid = int(box.text("pid"))
+    try:
+        assert talk.events[-1]["outcome"] == "ok", talk.events
+        assert is_alive(pid)
+    finally:
+        os.kill(pid, signal.SIGKILL)

@@ -45,10 +45,12 @@ def run(
     keep_fds: Sequence[int] = (),
     feed: bytes = b"",
     spare: bool = False,
+    leaves_behind: bool = False,
 ) -> Ended:
     """Run a command to its end, or end it and all of its group: after `timeout_s`, or when `stop_fd` is readable.
 
-    With `spare` it is never signalled: after `timeout_s` it is left to itself.
+    With `spare` it is never signalled: after `timeout_s` it is left to itself. With `leaves_behind` what it started
+    goes on when it has ended by itself.
     """
     started = time.monotonic()
     child = subprocess.Popen(  # noqa: S603 - the fleet file's own command; argv is /bin/sh -c COMMAND
@@ -74,7 +76,7 @@ def run(
             child.poll()
         elif child.poll() is None:
             _end_group(child)
-        else:
+        elif not leaves_behind:
             _signal_group(child.pid, signal.SIGKILL)  # what it left behind would run on beside the next step
         if child.stdout is not None:
             child.stdout.close()

@@ -128,6 +128,7 @@ def _hint(words: str, argv: list[str]) -> str:
 def _command(bench: steps.Bench, service: Service, verb: str, command: str) -> None:
     if not command:
         return
-    ended = steps.run_command(bench, f"{verb} {service.name}", command, timeout_s=_LIMIT_S, may_stop=False)
+    name = f"{verb} {service.name}"  # what it starts in the background is the service, and goes on
+    ended = steps.run_command(bench, name, command, timeout_s=_LIMIT_S, may_stop=False, leaves_behind=True)
     if ended.cause:
         raise RolloutFailed(ended.cause)

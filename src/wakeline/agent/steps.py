@@ -94,6 +94,7 @@ def run_command(
     more: Mapping[str, str] | None = None,
     may_stop: bool = True,
     on_start: Callable[[int], None] | None = None,
+    leaves_behind: bool = False,
 ) -> CommandEnded:
     """Run one shell command of the fleet file, with its output streamed and kept. Raises Interrupted on a stop."""
     values = bench.environment.plus(**dict(more or {}))
@@ -111,6 +112,7 @@ def run_command(
             on_line=on_line,
             on_start=on_start,
             stop_fd=bench.channel.wake_fd if may_stop else -1,
+            leaves_behind=leaves_behind,
         )
         log.add(f"[{name} ended with exit {ended.exit} after {ended.seconds:.1f} s] {ended.why}".rstrip())
     if bench.channel.stopping and may_stop and ended.why:
