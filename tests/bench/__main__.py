@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import figures, table
+from bench import bars, figures, table
 from bench.machines import bed_of_machines
+from bench.modes import application, asleep, catch_up, command_line, ledger, links, many
 from bench.rounds import Rounds
 from bench.tools import Tool
 from bench.tools.ansible import AnsibleMitogen, AnsibleSteps, AnsibleTask
@@ -27,23 +28,35 @@ _KINDS: tuple[type[Tool], ...] = (
 )
 TOOLS = {kind.name: kind for kind in _KINDS}
 QUICK = ("raw", "wakeline", "pyinfra")
+MODES = {
+    "application": application.measure,
+    "asleep": asleep.measure,
+    "catch-up": catch_up.measure,
+    "links": links.measure,
+    "many": many.measure,
+    "ledger": ledger.measure,
+    "command-line": command_line.measure,
+}
+NEED_NO_ROOT = ("ledger", "command-line")
 
 
 def main() -> int:
     """Measure, check, print."""
     asked = _arguments()
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and asked.what not in NEED_NO_ROOT:
         sys.stderr.write("./dev bench boots machines, which needs root\n")
         return 2
-    found = _compare(asked)
+    found = MODES.get(asked.what, _compare)(asked)
     if not asked.json:
-        sys.stdout.write(table.render(found) + "\n")
-    sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.write(table.render(found) + "\n" if "jobs" in found else "")
+        sys.stdout.write(bars.render(found["bars"]) + "\n")
+    sys.stdout.write(json.dumps({**found, "bars": [each.to_json() for each in found["bars"]]}) + "\n")
     return 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("what", nargs="?", default="tools", choices=["tools", *MODES], help="what to measure (tools)")
     parser.add_argument("--machines", type=int, default=10, metavar="N", help="how many (10)")
     parser.add_argument("--stages", type=int, default=1, metavar="K", help="dealt out to so many stages, in order (1)")
     parser.add_argument("--asleep", type=int, default=0, metavar="P", help="so many per cent of them are off (0)")
@@ -78,7 +91,8 @@ def _compare(asked: argparse.Namespace) -> dict[str, Any]:
         "rounds": asked.rounds,
         "kind": "booted" if machines.booted else "sshd in namespaces",
     }
-    return figures.report(rounds.taken, setting=setting, versions=rounds.versions, not_run=rounds.not_run)
+    found = figures.report(rounds.taken, setting=setting, versions=rounds.versions, not_run=rounds.not_run)
+    return {**found, "bars": bars.of_comparison(found)}
 
 
 if __name__ == "__main__":

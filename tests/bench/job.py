@@ -50,10 +50,11 @@ class Application:
     mirror would bring along.
     """
 
-    def __init__(self, checkout: Path, *, remotes: Path, url_of: Callable[[str], str]) -> None:
+    def __init__(self, checkout: Path, *, remotes: Path, url_of: Callable[[str], str], name: str = "app") -> None:
         self.checkout = checkout
-        self.url, self.plain_url = url_of("app.git"), url_of("plain.git")
-        self._remotes = [remotes / "app.git", remotes / "plain.git"]
+        names = f"{name}.git", f"{name}-plain.git"
+        self.url, self.plain_url = map(url_of, names)
+        self._remotes = [remotes / each for each in names]
         self._number = 0
         self._random = random.Random(201)
         for remote in self._remotes:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +24,8 @@ BOOTED_MOST = 3
 FIRST_PORT = 8001
 _QUEUE = 1024
 
-# Starts again what /opt/TOOL/current has, and keeps its output away from the caller's.
+# Starts again what /opt/TOOL/current has. It waits until that is in a session of its own: who runs this script may end
+# all of its process group with it.
 _RESTART = """\
 #!/bin/sh
 set -eu
@@ -32,9 +33,11 @@ pid=/run/app/$1.pid
 if [ -e "$pid" ] && old=$(cat "$pid") && kill "$old" 2>/dev/null; then
     while kill -0 "$old" 2>/dev/null; do sleep 0.01; done
 fi
+rm -f "$pid"
 cd "/opt/$1/current"
-setsid /usr/bin/python3 server.py "$(cat "/etc/app/$1")" </dev/null >/dev/null 2>&1 &
-echo $! >"$pid"
+setsid sh -c 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec /usr/bin/python3 server.py "$1"' \\
+    "$pid" "$(cat "/etc/app/$1")" </dev/null >/dev/null 2>&1 &
+until [ -e "$pid" ]; do sleep 0.01; done
 """
 # Until the service says the text, at most 20 s. bash alone, for what a script starts is what it costs.
 _HEALTHY = """\
@@ -67,7 +70,8 @@ class LightMachine(Machine):
     """An sshd in namespaces of its own."""
 
     def _start_command(self) -> list[str]:
-        inside = f"ip addr add {self.address}/24 dev host0; ip link set lo up; ip link set host0 up; "
+        inside = f"ip link set lo up; ip link set host0 up; ip addr add {self.address}/16 dev host0; "
+        inside += f"ip route add default via {'.'.join(self.address.split('.')[:2])}.0.1; "
         inside += "install -d /run/sshd; install -d -o ubuntu /run/app; exec /usr/sbin/sshd -D"
         command = ["systemd-nspawn", "-q", "-D", str(self.root), "--as-pid2", "--register=no", "--keep-unit"]
         command += [f"--network-bridge={self._bridge}", "-M", self._unit, "--console=pipe", "--resolv-conf=off"]
@@ -75,10 +79,29 @@ class LightMachine(Machine):
 
 
 class Bed(Testbed):
-    """A testbed whose git server has a long queue: git daemon's own holds five, and fifty machines ask at once."""
+    """A testbed for hundreds of machines.
+
+    Its git server has a long queue, for git daemon's own holds five, and fifty machines ask at once. Light machines
+    have a range of addresses of their own, wider than the one of booted machines.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wide = f"10.{100 + int(self.network.rpartition('.')[2]) % 100}"
+        subprocess.run(["ip", "addr", "add", f"{self._wide}.0.1/16", "dev", self.bridge], check=True)
+
+    def light_machine(self, number: int) -> Machine:
+        """A fresh light machine, switched off."""
+        name, folder = f"m{number:03d}", self.folder / f"{number}-light"
+        address = f"{self._wide}.{1 + number // 200}.{1 + number % 200}"
+        public = self.key.with_suffix(".pub").read_text()
+        made = LightMachine(name, address=address, folder=folder, rootfs=self._rootfs, bridge=self.bridge, key=public)
+        self._machines[f"{name}-{number}"] = made
+        return made
 
     def _serve_git(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "bench.git_daemon", f"{self.network}.1", str(self.git), str(_QUEUE)]
+        program = str(Path(__file__).with_name("git_daemon.py"))
+        command = [sys.executable, program, f"{self.network}.1", str(self.git), str(_QUEUE)]
         with (self.folder / "git.log").open("ab") as log:
             daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         (self.folder / "git.pid").write_text(str(daemon.pid))
@@ -87,33 +110,50 @@ class Bed(Testbed):
 
 
 class Machines:
-    """All machines of a bench, in stages, with a place and a port for each tool."""
+    """All machines of a bench, in stages, with a place and a port for each tool.
+
+    The last `asleep` of them are on demand. They are switched on at first, for nobody is asleep who was never there,
+    and off when the measuring begins. `awake` are the others: those that every tool deploys to.
+    """
 
     def __init__(self, bed: Bed, *, count: int, stages: int, asleep: int = 0, booted: bool) -> None:
         self.bed = bed
         self.booted = booted
-        kind = Machine if booted else LightMachine
-        self.all = [bed.machine(f"m{number:03d}", kind=kind) for number in range(count)]
-        self.sleeping = self.all[count - asleep :] if asleep else []
+        make = (lambda number: bed.machine(f"m{number:03d}")) if booted else bed.light_machine
+        self.all = [make(number) for number in range(count)]
+        self.on_demand = self.all[count - asleep :]
         self.awake = self.all[: count - asleep]
+        self.behind: dict[str, tuple[str, int]] = {}
         self._stages = stages
         self._tools: list[str] = []
 
     def boot(self) -> None:
-        """Switch on those that are awake. Those that sleep get a neighbour entry, so that nobody answers for them."""
-        for machine in self.awake:
+        """Switch all of them on."""
+        for machine in self.all:
             if not self.booted:
                 machine.write("/etc/ssh/sshd_config.d/bench.conf", "SetEnv SYSTEMD_OFFLINE=1\n")
             machine.write("/etc/sudoers.d/bench", "ubuntu ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
             machine.write("/usr/local/bin/restart-app", _RESTART, mode=0o755)
             machine.write("/usr/local/bin/healthy", _HEALTHY, mode=0o755)
             machine.boot(wait=False)
-        for machine in self.awake:
+        for machine in self.all:
             machine.wait_for_ssh()
             if self.booted:
                 machine.wait_for_boot()
-        for machine in self.sleeping:
-            self._silence(machine)
+
+    def fall_asleep(self) -> None:
+        """Switch off those on demand. A neighbour entry of each stays, so that what is sent there has no answer at all:
+
+        without it the kernel itself says after a while that there is no route.
+        """
+        for machine in self.on_demand:
+            command = ["ip", "neigh", "replace", machine.address, "lladdr", "02:00:00:00:00:01", "nud", "permanent"]
+            subprocess.run([*command, "dev", self.bed.bridge], check=True)
+            machine.power_cut()
+
+    def where(self, machine: Machine) -> tuple[str, int]:
+        """Host and port of its sshd as a client sees it: its own, or those of what stands before it."""
+        return self.behind.get(machine.name, (machine.address, 22))
 
     def stages(self, machines: Sequence[Machine]) -> list[list[Machine]]:
         """The machines dealt out to the stages, in order; a stage that none is left for is not there."""
@@ -124,7 +164,7 @@ class Machines:
     def make_place(self, tool: str) -> None:
         """A folder and a service for a tool, on every machine that is awake."""
         self._tools.append(tool)
-        for machine in self.awake:
+        for machine in self.all:
             machine.write(f"/etc/app/{tool}", f"{self.port(tool)}\n")
             unit = _UNIT.format(tool=tool, port=self.port(tool))
             machine.write(f"/etc/systemd/system/app-{tool}.service", unit)
@@ -148,9 +188,8 @@ class Machines:
         for machine in self.awake:
             self._empty(machine, tool)
 
-    def each(self, work: object) -> list[object]:
-        """The same on every machine that is awake, some at a time."""
-        assert callable(work)
+    def each(self, work: Callable[[Machine], object]) -> list[object]:
+        """The same on every machine that stays awake, some at a time."""
         with ThreadPoolExecutor(8) as pool:
             return list(pool.map(work, self.awake))
 
@@ -166,10 +205,6 @@ class Machines:
         place = machine.root / "opt" / tool
         place.mkdir(parents=True, exist_ok=True)
         os.chown(place, 1000, 1000)
-
-    def _silence(self, machine: Machine) -> None:
-        command = ["ip", "neigh", "replace", machine.address, "lladdr", "02:00:00:00:00:01", "nud", "permanent"]
-        subprocess.run([*command, "dev", self.bed.bridge], check=True)
 
 
 @contextmanager

@@ -36,9 +36,9 @@ class Failed(Exception):
 class Client:
     """The machine that tools are started on, as a cgroup."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         controller = "cpuacct" if (_CGROUPS / "cpuacct/cgroup.procs").exists() else ""
-        self._group = _CGROUPS / controller / f"bench-client-{os.getpid()}"
+        self._group = _CGROUPS / controller / f"bench-client-{os.getpid()}-{name}"
         self._group.mkdir(exist_ok=True)
 
     def close(self) -> None:

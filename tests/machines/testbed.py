@@ -38,12 +38,12 @@ class Testbed:
         self._daemon = self._serve_git()
         self._machines: dict[str, Machine] = {}
 
-    def machine(self, name: str, *, kind: type[Machine] = Machine) -> Machine:
+    def machine(self, name: str) -> Machine:
         """A fresh machine, switched off."""
         address = f"{self.network}.{11 + len(self._machines)}"
         public = self.key.with_suffix(".pub").read_text()
         folder = self.folder / f"{len(self._machines)}-{name}"
-        made = kind(name, address=address, folder=folder, rootfs=self._rootfs, bridge=self.bridge, key=public)
+        made = Machine(name, address=address, folder=folder, rootfs=self._rootfs, bridge=self.bridge, key=public)
         self._machines[f"{name}-{len(self._machines)}"] = made
         return made
 

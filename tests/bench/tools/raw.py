@@ -16,6 +16,9 @@ class Raw:
 
     name = "raw"
 
+    def __init__(self, *, at_once: int = 1000) -> None:
+        self._at_once = at_once
+
     def ensure(self) -> str:
         return subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr.split(",")[0].strip()
 
@@ -29,10 +32,13 @@ class Raw:
         scene = self._scene
         script, starts = scene.folder / "script.sh", []
         script.write_text(scene.script(commit))
-        for stage in scene.stages:
+        parts = [stage[n : n + self._at_once] for stage in scene.stages for n in range(0, len(stage), self._at_once)]
+        for stage in parts:
             starts.append("pids=")
             for machine in stage:
-                ssh = f"ssh -F {scene.ssh_config} {USER}@{machine.address} 'bash -s' <{script}"
+                host, port = scene.machines.where(machine)
+                alias = f"-p {port} -o HostKeyAlias={machine.name}"
+                ssh = f"ssh -F {scene.ssh_config} {alias} {USER}@{host} 'bash -s' <{script}"
                 starts.append(f'{ssh} & pids="$pids $!"')
             starts.append("for pid in $pids; do wait $pid || exit 1; done")
         run = scene.folder / "run.sh"

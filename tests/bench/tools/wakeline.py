@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ git = "{url}"
 [deploy]
 path = "{path}"
 keep = 5
+shared = {shared}
 """
 _STAGE = """
 [[stage]]
@@ -30,7 +32,7 @@ at_once = {count}
 _MACHINE = """
 [[stage.machine]]
 name = "{name}"
-address = "{user}@{address}"
+address = "{user}@{host}:{port}"
 presence = "{presence}"
 """
 _SERVICE = """
@@ -41,12 +43,30 @@ health = {{ http = "http://127.0.0.1:{port}/", within = "20s", contains = "versi
 
 
 class Wakeline:
-    """`wakeline deploy` in the application's checkout."""
+    """`wakeline deploy` in the application's checkout.
+
+    `leave_out` describes a fleet without those that will sleep; `more` is what else the fleet file has at its end.
+    """
 
     name = "wakeline"
 
+    def __init__(
+        self,
+        *,
+        name: str = "",
+        leave_out: bool = False,
+        at_once: int = 1000,
+        shared: Sequence[str] = (),
+        more: str = "",
+    ) -> None:
+        self._leave_out = leave_out
+        self._at_once = at_once
+        self._shared = list(shared)
+        self._more = more
+        self.name = name or self.name
+
     def ensure(self) -> str:
-        self._bin = ensure(self.name, [str(ROOT)], made_from=source_digest())
+        self._bin = ensure("wakeline", [str(ROOT)], made_from=source_digest())
         said = subprocess.run([self._bin / "wakeline", "--version"], capture_output=True, text=True, check=True)
         return said.stdout.strip()
 
@@ -92,23 +112,25 @@ class Wakeline:
 
     def _file(self) -> str:
         scene = self._scene
-        text = _HEAD.format(tool=self.name, url=scene.application.url, path=scene.path)
+        text = _HEAD.format(tool=self.name, url=scene.application.url, path=scene.path, shared=json.dumps(self._shared))
         for number, stage in enumerate(self._stages(), 1):
-            text += _STAGE.format(number=number, count=len(stage))
+            text += _STAGE.format(number=number, count=min(len(stage), self._at_once))
             text += "".join(self._machine(each) for each in stage)
         service = (
             f'unit = "app-{self.name}.service"'
             if scene.machines.booted
             else (f'name = "app"\nrestart = "{scene.restart}"')
         )
-        return text + _SERVICE.format(service=service, port=scene.port)
+        return text + _SERVICE.format(service=service, port=scene.port) + self._more
 
     def _stages(self) -> list[list[Machine]]:
-        return self._scene.machines.stages(self._scene.machines.all)
+        machines = self._scene.machines
+        return machines.stages(machines.awake if self._leave_out else machines.all)
 
     def _machine(self, machine: Machine) -> str:
-        presence = "on-demand" if machine in self._scene.machines.sleeping else "always"
-        return _MACHINE.format(name=machine.name, user=USER, address=machine.address, presence=presence)
+        presence = "on-demand" if machine in self._scene.machines.on_demand else "always"
+        host, port = self._scene.machines.where(machine)
+        return _MACHINE.format(name=machine.name, user=USER, host=host, port=port, presence=presence)
 
 
 def _home(machine: Machine) -> Path:
