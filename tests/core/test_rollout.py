@@ -247,3 +247,59 @@ def test_the_others_of_the_leads_stage_go_on_as_soon_as_the_lead_has_spoken(word
 def test_a_lead_that_is_asleep_keeps_nobody_waiting():
     walk = rollout(stage("web", "a", "b"), lead="a", once=frozenset({"migrate"}))
     assert sent(take(walk, awake("b"), asleep("a"))[1]) == ["b"]
+
+
+def test_a_machine_on_hold_is_neither_knocked_at_nor_sent_an_order():
+    walk, commands = begin(rollout(held={"uat": "demo at ten"}))
+    assert commands == [Knock("scheduler")]
+    walk, commands = take(walk, awake("scheduler"), ok("scheduler"))
+    assert sent(commands) == ["scheduler"]
+    assert written(commands, "outcome")[-1]["cause"] == "on hold: demo at ten"
+    assert walk.results["uat"] is Outcome.WITHHELD
+
+
+def test_law_1_on_hold_an_on_demand_machine_counts_as_one_that_sleeps():
+    first = stage("first", "a", "b", always=("a",))
+    walk, commands = take(rollout(first, FRONTEND, held={"b": ""}), awake("a"), awake("uat"), ok("a"), ok("uat"))
+    assert sent(commands) == ["a", "uat"]
+    assert [each["stage"] for each in written(commands, "approved")] == ["first", "frontend"]
+    assert walk.ended == "passed"
+
+
+def test_law_1_an_always_machine_on_hold_keeps_its_stage_from_passing_and_that_is_no_failure():
+    walk, commands = begin(dataclasses.replace(rollout(), held={"scheduler": "audit"}))
+    assert walk.results == {"scheduler": Outcome.WITHHELD, "uat": Outcome.WITHHELD}
+    assert written(commands, "outcome")[1]["cause"] == "stage scheduler did not pass: scheduler is on hold"
+    assert written(commands, "approved") == []
+    assert commands[-1] == End("held")
+    assert [each for each in commands if isinstance(each, Knock)] == []
+
+
+def test_a_failure_beside_a_hold_is_a_failure():
+    first = stage("first", "a", "b", always=("a", "b"))
+    walk, _ = take(rollout(first, FRONTEND, held={"a": ""}), awake("b"), awake("uat"), failed("b"))
+    assert walk.ended == "failed"
+
+
+def test_law_3_what_a_machine_had_begun_before_it_was_put_on_hold_is_unknown():
+    walk, commands = take(rollout(held={"uat": "why"}, sent_before=frozenset({"uat"})), awake("scheduler"))
+    walk, commands = take(walk, ok("scheduler"))
+    assert walk.results["uat"] is Outcome.UNKNOWN
+    assert walk.ended == "failed"
+
+
+def test_a_machine_that_is_put_on_hold_in_the_middle_has_withheld_itself():
+    stopped = Finished("uat", Outcome.WITHHELD, "stopped before the switch: uat is on hold", held=True)
+    walk, _ = take(rollout(), awake("scheduler"), awake("uat"), ok("scheduler"), stopped)
+    assert walk.ended == "passed"
+    walk, _ = take(
+        rollout(), awake("scheduler"), awake("uat"), ok("scheduler"), dataclasses.replace(stopped, held=False)
+    )
+    assert walk.ended == "failed"
+
+
+def test_one_stage_alone_goes_behind_an_on_demand_machine_on_hold():
+    first = stage("first", "a", "b", always=("a",))
+    results = {"a": Outcome.OK, "b": Outcome.WITHHELD}
+    _, commands = take(rollout(first, FRONTEND, only_stage="frontend", results=results, held={"b": ""}), awake("uat"))
+    assert sent(commands) == ["uat"]

@@ -30,7 +30,7 @@ def test_the_simulation_is_deterministic():
 
 def test_the_simulation_can_fail(monkeypatch):
     """With a gate that always counts as passed, it must notice."""
-    monkeypatch.setattr(rollout, "passed", lambda _stage, _results: True)
+    monkeypatch.setattr(rollout, "passed", lambda _stage, _results, **_more: True)
     monkeypatch.setattr(rollout, "_failed", lambda _stage, _results: False)
     with pytest.raises(Violation, match=r"law [126]"):
         for seed in range(1, 100):

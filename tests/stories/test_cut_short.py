@@ -83,7 +83,8 @@ def test_a_hold_stops_a_rollout_under_way_before_its_switch(fleet):
     assert fleet.wakeline("hold", "uat", "--why", "a demo is on").code == 0
     (fleet.root / "gate").touch()
     out, err = running.communicate(timeout=60)
-    assert running.returncode == 1, err
+    assert running.returncode == 0, err
+    assert "uat is on hold (stopped before the switch: uat is on hold: a demo is on)" in err
     assert "a demo is on" in out
     assert fleet.serves("uat") == "one"
     assert fleet.wakeline("unhold", "uat").code == 0

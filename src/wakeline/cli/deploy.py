@@ -38,7 +38,9 @@ def _result(done: deploying.Result, *, verb: str) -> Result:
     head = f"release {release.number} ({release.commit[:10]}): "
     head += f"stage {done.stage} {done.ended}" if done.stage else done.ended
     head += f"; {done.to_come[0]} comes next" if done.to_come else ""
-    warnings = [f"{name} is asleep: {_promise(release, name)}" for name in asleep] + list(done.warnings)
+    held = [name for name in names if name in done.held and release.results[name].outcome is Outcome.WITHHELD]
+    warnings = [f"{name} is asleep: {_promise(release, name)}" for name in asleep]
+    warnings += [f"{name} is {_on_hold(release, name)}" for name in held] + list(done.warnings)
     data = {
         "release": release.number,
         "commit": release.commit,
@@ -48,6 +50,7 @@ def _result(done: deploying.Result, *, verb: str) -> Result:
             for name in names
         },
         "asleep": asleep,
+        "held": held,
         "approved": sorted(release.approved),
         "receipts": dict(done.receipts),
     }
@@ -59,6 +62,16 @@ def _promise(release: Release, name: str) -> str:
     if stage and stage.name in release.approved:
         return f"when it wakes, it brings itself to release {release.number}"
     return f"release {release.number} is not approved for its stage, so when it wakes it stays where it is"
+
+
+def _on_hold(release: Release, name: str) -> str:
+    """What a hold means for this release, and how it is lifted."""
+    stage = release.stage_of(name)
+    approved = bool(stage) and stage.name in release.approved if stage else False
+    comes = f"it comes to release {release.number}" if approved else "`wakeline deploy` takes it along"
+    cause = release.results[name].cause
+    words = cause if cause.startswith("on hold") else f"on hold ({cause})"
+    return f"{words}; after `wakeline unhold {name}` {comes}"
 
 
 def _judged(done: deploying.Result) -> tuple[ExitCode, str, str]:
@@ -76,6 +89,10 @@ def _judged(done: deploying.Result) -> tuple[ExitCode, str, str]:
         return ExitCode.FAILED, "\n".join(done.overdue), "switch it on; it catches up by itself"
     if done.ended == "passed":
         return ExitCode.DONE, "", ""
+    if done.ended == "held":
+        names = [name for name, each in done.release.results.items() if name in done.held and not each.outcome.passed]
+        error = f"{', '.join(names)} is on hold, and is always on: what comes behind it waits"
+        return ExitCode.BUSY, error, f"wakeline unhold {names[0]}; then wakeline deploy carries on"
     bad = (Outcome.FAILED, Outcome.UNKNOWN)
     name = next((name for name, each in done.release.results.items() if each.outcome in bad), "")
     cause = done.release.results[name].cause if name else "an earlier stage did not pass"

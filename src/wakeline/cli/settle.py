@@ -31,12 +31,13 @@ def run(folder: Path, *, what: str, machine: str = "", why: str = "", step: str 
         if what == "retry":
             return [_retried(state, machine=machine, said=said)]
         whose = machine or "the fleet"
+        now = f"wakeline catch-up {machine}"
         if what == "hold":
             said.append(
                 f"{whose} is on hold: {why or 'no reason given'}; lift it with: wakeline unhold {machine}".rstrip()
             )
             return [Draft("held", {"machine": machine, "why": why})]
-        said.append(f"{whose} is no longer on hold")
+        said.append(f"{whose} is no longer on hold{f'; it looks at its timer, or now: {now}' if machine else ''}")
         return [Draft("unheld", {"machine": machine})]
 
     with telling(verbose=False) as tell:

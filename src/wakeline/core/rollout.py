@@ -10,6 +10,9 @@ The laws that this file holds; anything that changes what happens next is in it:
    one that was never reached since it was set up, for one that had begun, or for one whose own word is newer.
 4. A once-step is started only when its claim is on record, by the lead, one at a time.
 
+A machine on hold is not knocked at and not started. On demand it counts as one that sleeps does; an `always` machine on
+hold keeps its stage from passing. Neither is a failure: somebody said so.
+
 The rollout says what to do; the driver does it. A record comes before the act that it allows.
 """
 
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Union
 
 from wakeline.core.model import Outcome
@@ -53,13 +56,17 @@ class CheckedIn:
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """The agent's own last word, or the driver's `unknown` when the contact was lost before it."""
+    """The agent's own last word, or the driver's `unknown` when the contact was lost before it.
+
+    `held`: it was withheld because it has been put on hold meanwhile.
+    """
 
     machine: str
     outcome: Outcome
     cause: str = ""
     was: int = 0
     seconds: float = 0.0
+    held: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +162,7 @@ Command = Union[Knock, Send, Write, GiveClaim, Stop, End]
 
 WAITING = "waiting"
 RUNNING = "running"
+_BAD = (Outcome.FAILED, Outcome.UNKNOWN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +170,7 @@ class Rollout:
     """Where a rollout stands. `results` has a machine as soon as its outcome is known.
 
     `sent_before` are machines that got this release's order in an earlier walk, which never heard how it ended. `once`
-    are its once-steps.
+    are its once-steps, `held` says of each machine on hold why it is.
     """
 
     release: int
@@ -178,6 +186,7 @@ class Rollout:
     results: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
     sent_before: frozenset[str] = frozenset()
     once: frozenset[str] = frozenset()
+    held: Mapping[str, str] = dataclasses.field(default_factory=dict)
     receipted: frozenset[str] = frozenset()
     claims: frozenset[str] = frozenset()
     open_claim: str = ""
@@ -194,18 +203,19 @@ class ImpossibleEvent(ValueError):
     """An event that cannot happen in this state: a bug of ours, with machine and state named."""
 
 
-def passed(stage: StagePlan, results: Mapping[str, Outcome]) -> bool:
-    """Law 1: every always machine ok or unchanged, none failed or unknown; asleep does not count."""
-    outcomes = [results.get(name) for name in stage.machines]
-    if any(outcome in (Outcome.FAILED, Outcome.UNKNOWN, Outcome.WITHHELD) for outcome in outcomes):
+def passed(stage: StagePlan, results: Mapping[str, Outcome], *, held: Container[str] = ()) -> bool:
+    """Law 1: every always machine ok or unchanged, none failed or unknown; asleep and on hold do not count."""
+    outcomes = [results.get(name) for name in stage.machines if name not in held or results.get(name) in _BAD]
+    if any(outcome in (*_BAD, Outcome.WITHHELD) for outcome in outcomes):
         return False
     return all(_is_passed(results.get(name)) for name in stage.always) and None not in outcomes
 
 
 def begin(rollout: Rollout) -> tuple[Rollout, list[Command]]:
-    """Knock on every machine of the stages that are walked, all at once."""
-    names = [name for stage in rollout.walked for name in stage.machines]
-    return rollout, [Knock(name) for name in names]
+    """Knock on every machine of the stages that are walked, all at once; those on hold are left alone."""
+    names = [name for stage in rollout.walked for name in stage.machines if name not in rollout.held]
+    rollout, commands = _go_on(rollout) if rollout.held else (rollout, [])
+    return rollout, [*(Knock(name) for name in names if not rollout.ended), *commands]
 
 
 def advance(rollout: Rollout, event: Event) -> tuple[Rollout, list[Command]]:
@@ -238,6 +248,8 @@ def _finished(rollout: Rollout, event: Finished) -> tuple[Rollout, list[Command]
     if event.machine not in rollout.running:
         return rollout, []  # doubled, or of an earlier rollout
     rollout = dataclasses.replace(rollout, running=rollout.running - {event.machine})
+    if event.held:
+        rollout = dataclasses.replace(rollout, held={**rollout.held, event.machine: event.cause})
     return _settle(rollout, event)
 
 
@@ -330,7 +342,7 @@ def _gate_ahead(rollout: Rollout, stage: StagePlan) -> StagePlan | None:
     for ahead in rollout.stages:
         if ahead.name == stage.name:
             return None
-        fine = passed(ahead, rollout.results)
+        fine = passed(ahead, rollout.results, held=rollout.held)
         if ahead.gates and not fine:
             return ahead
         if not ahead.gates and not ahead.goes_on and _failed(ahead, rollout.results):
@@ -339,18 +351,25 @@ def _gate_ahead(rollout: Rollout, stage: StagePlan) -> StagePlan | None:
 
 
 def _failed(stage: StagePlan, results: Mapping[str, Outcome]) -> bool:
-    return any(results.get(name) in (Outcome.FAILED, Outcome.UNKNOWN) for name in stage.machines)
+    return any(results.get(name) in _BAD for name in stage.machines)
 
 
 def _withhold(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
     commands: list[Command] = []
-    ahead = _gate_ahead(rollout, stage)
-    cause = f"stopped: {rollout.stopping}" if rollout.stopping else f"stage {ahead.name if ahead else '?'} did not pass"
+    cause = f"stopped: {rollout.stopping}" if rollout.stopping else _did_not_pass(rollout, stage)
     for name in stage.machines:
         if name not in rollout.results and name not in rollout.running:
             rollout, more = _settle(rollout, Finished(name, Outcome.WITHHELD, cause))
             commands += more
     return rollout, commands
+
+
+def _did_not_pass(rollout: Rollout, stage: StagePlan) -> str:
+    ahead = _gate_ahead(rollout, stage)
+    name = ahead.name if ahead else "?"
+    held = [machine for machine in (ahead.machines if ahead else ()) if machine in rollout.held]
+    because = f": {', '.join(held)} is on hold" if held and ahead and not _failed(ahead, rollout.results) else ""
+    return f"stage {name} did not pass{because}"
 
 
 def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
@@ -359,9 +378,12 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
     sends: list[Command] = []
     for name in stage.machines:
         knock = rollout.knocks.get(name)
-        if name in rollout.results or name in rollout.running or knock is None:
+        held = name in rollout.held
+        if name in rollout.results or name in rollout.running or (knock is None and not held):
             continue
-        if rollout.stopping:
+        if knock is None:
+            rollout, more = _settle(rollout, _on_hold(rollout, name))
+        elif rollout.stopping:
             rollout, more = _settle(rollout, Finished(name, Outcome.WITHHELD, f"stopped: {rollout.stopping}"))
         elif knock.answer is not Answer.AWAKE or name not in rollout.reached_before:
             rollout, more = _settle(rollout, _unreached(rollout, stage, knock))
@@ -385,6 +407,14 @@ def _waits_for_the_lead(rollout: Rollout, stage: StagePlan, name: str) -> bool:
     if name == rollout.lead or rollout.lead not in stage.machines or rollout.lead in rollout.results:
         return False
     return not rollout.once <= rollout.receipted
+
+
+def _on_hold(rollout: Rollout, name: str) -> Finished:
+    """Not even knocked at. What it had begun before the hold is unknown, as it was."""
+    words = f"on hold: {rollout.held[name]}".rstrip(": ")
+    if name in rollout.sent_before:
+        return Finished(name, Outcome.UNKNOWN, f"it had begun, and is {words}")
+    return Finished(name, Outcome.WITHHELD, words)
 
 
 def _unreached(rollout: Rollout, stage: StagePlan, knock: Knocked) -> Finished:
@@ -426,7 +456,8 @@ def _approve_after(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Co
 def _may_be_approved(rollout: Rollout, name: str, *, is_first: bool) -> bool:
     stage = next(each for each in rollout.stages if each.name == name)
     if is_first:
-        return passed(stage, rollout.results) and any(_is_passed(rollout.results.get(m)) for m in stage.machines)
+        fine = passed(stage, rollout.results, held=rollout.held)
+        return fine and any(_is_passed(rollout.results.get(m)) for m in stage.machines)
     return _gate_ahead(rollout, stage) is None and _all_known_ahead(rollout, name)
 
 
@@ -443,9 +474,14 @@ def _all_known_ahead(rollout: Rollout, name: str) -> bool:
 def _how_it_ended(rollout: Rollout) -> str:
     if rollout.stopping:
         return "interrupted"
-    walked: Iterable[str] = (name for stage in rollout.walked for name in stage.machines)
-    bad = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.WITHHELD)
-    return "failed" if any(rollout.results.get(name) in bad for name in walked) else "passed"
+    walked = [(stage, name) for stage in rollout.walked for name in stage.machines]
+    if any(rollout.results.get(name) in _BAD for _, name in walked):
+        return "failed"
+    withheld = [(stage, name) for stage, name in walked if rollout.results.get(name) is Outcome.WITHHELD]
+    waits = [name for stage, name in withheld if name not in rollout.held or name in stage.always]
+    if not waits:
+        return "passed"
+    return "held" if any(name in rollout.held for stage in rollout.stages for name in stage.always) else "failed"
 
 
 def _is_passed(outcome: Outcome | None) -> bool:

@@ -56,6 +56,7 @@ class Result:
     overdue: tuple[str, ...] = ()
     receipts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     stage: str = ""
+    held: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def to_come(self) -> tuple[str, ...]:
@@ -182,9 +183,9 @@ class _Desk:
         walk = Walk(begun, party=party, holder=holder, approve=approve, tell=tell)
         with _stopped_by_signals(walk.stop):
             done = await walk.run()
-        return self._result(admitted.number, done.ended)
+        return self._result(admitted.number, done)
 
-    def _result(self, number: int, ended: str) -> Result:
+    def _result(self, number: int, done: rollout.Rollout) -> Result:
         state = self._writer.state
         warnings = tuple(getattr(self._writer.ledger, "warnings", ()))
         fleet = self._project.file.fleet
@@ -193,7 +194,8 @@ class _Desk:
         late = tuple(why for machine in machines if (why := overdue(state, machine, now_s=time.time())))
         receipts = {step: how for (release, step), how in state.receipts.items() if release == number}
         record = state.releases[number]
-        return Result(record, fleet, ended, state.in_doubt, warnings, late, receipts, stage=self._wish.stage)
+        more = {"stage": self._wish.stage, "held": done.held}
+        return Result(record, fleet, done.ended, state.in_doubt, warnings, late, receipts, **more)
 
     def _check_ins(self) -> Mapping[str, Mapping[str, object]]:
         return self._writer.ledger.check_ins()
@@ -290,6 +292,7 @@ class _Desk:
             only_stage=self._wish.stage,
             sent_before=release.sent,
             once=frozenset(step.name for order in orders.values() for step in order.steps if step.once),
+            held={name: why for name, why in state.holds.items() if release.stage_of(name)},
             receipted=receipts,
             results=earlier,
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Mapping
 
 from wakeline.core import admission
-from wakeline.core.model import Order
+from wakeline.core.model import Order, Presence
 from wakeline.core.rollout import Answer
 from wakeline.core.state import State
 from wakeline.driver.deploying import Wish, admit
@@ -58,21 +59,34 @@ async def plan(project: Project, wish: Wish) -> Plan:
     orders = file.orders(
         fleet=project.file.fleet, release=number, commit=commit, pins=pins, rollback=False, barrier=state.barrier
     )
-    return Plan(commit, number, carries_on, None, tuple(_acts(project, orders, seen, number)), notes)
+    return Plan(commit, number, carries_on, None, tuple(_acts(project, orders, seen, number, state.holds)), notes)
 
 
-def _acts(project: Project, orders: dict[str, Order], seen: dict[str, Seen], number: int) -> list[Act]:
-    """Stage by stage: a gating stage that would fail already now withholds what is behind it."""
+def _acts(
+    project: Project, orders: dict[str, Order], seen: dict[str, Seen], number: int, holds: Mapping[str, str]
+) -> list[Act]:
+    """Stage by stage: a gating stage that would fail already now withholds what is behind it, and so does a hold."""
     acts: list[Act] = []
     blocked = ""
     for stage in project.file.fleet.stages:
-        here = [_act(orders[machine.name], seen[machine.name], number) for machine in stage.machines]
+        here = [
+            _held(orders[each.name], seen[each.name], holds[each.name])
+            if each.name in holds
+            else _act(orders[each.name], seen[each.name], number)
+            for each in stage.machines
+        ]
         if blocked:
             here = [dataclasses.replace(act, act="withheld", why=f"stage {blocked} would not pass") for act in here]
         acts += here
-        if not blocked and (stage.gates or not stage.goes_on) and any(act.act == "failed" for act in here):
+        failed = any(act.act == "failed" for act in here)
+        waits = any(each.presence is Presence.ALWAYS and each.name in holds for each in stage.machines)
+        if not blocked and (((stage.gates or not stage.goes_on) and failed) or (stage.gates and waits)):
             blocked = stage.name
     return acts
+
+
+def _held(order: Order, seen: Seen, why: str) -> Act:
+    return Act(order.stage, order.machine, "withheld", f"on hold: {why}".rstrip(": "), seen.current or 0)
 
 
 def _act(order: Order, seen: Seen, number: int) -> Act:

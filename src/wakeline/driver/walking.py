@@ -195,12 +195,21 @@ class Walk:
             await conversation.send({"do": "run", "order": order.to_json(), **facts})
             accepted = True
             async for event in conversation.events():
-                self._hear(order, dict(event))
+                self._hear(order, dict(event), held=await self._held_meanwhile(name, event))
         except (NotReached, Lost) as error:
             outcome = Outcome.UNKNOWN if accepted and isinstance(error, Lost) else Outcome.FAILED
             self._ended(name, outcome, error.message)
 
-    def _hear(self, order: Order, event: dict[str, Any]) -> None:
+    async def _held_meanwhile(self, name: str, event: Mapping[str, Any]) -> bool:
+        """Whether a machine that withheld itself is on hold: the ledger knows, not the machine's words."""
+        if event["event"] != "finished" or event.get("outcome") != Outcome.WITHHELD.value:
+            return False
+        with contextlib.suppress(WakelineError):  # no news: it is withheld all the same
+            holds = (await self._holder.writer.read()).holds
+            return name in holds or "" in holds
+        return False
+
+    def _hear(self, order: Order, event: dict[str, Any], *, held: bool = False) -> None:
         """Translate one event of the agent's; what is only for the eye goes to the renderer."""
         name, kind = order.machine, event["event"]
         if kind == "hello":
@@ -218,7 +227,7 @@ class Walk:
             claim = str(event.get("claim", ""))
             self._events.put_nowait(rollout.OnceEnded(name, step.name, claim, passed, cause, step.breaks_older))
         elif kind == "finished":
-            self._ended(name, _outcome(event), str(event.get("cause", "")), was=event.get("was"))
+            self._ended(name, _outcome(event), str(event.get("cause", "")), was=event.get("was"), held=held)
             return
         self._tell(Notice(kind, name, data=event))
 
@@ -229,11 +238,11 @@ class Walk:
             with contextlib.suppress(LeaseLost, LedgerError):  # told again by the walk's own next record
                 await self._holder.write(lambda now: check_in.settled(now, words))
 
-    def _ended(self, name: str, outcome: Outcome, cause: str, *, was: Any = 0) -> None:
+    def _ended(self, name: str, outcome: Outcome, cause: str, *, was: Any = 0, held: bool = False) -> None:
         now = time.monotonic()
         seconds = now - self._began.get(name, now)  # given up before its order was sent: it has not begun
         release = was if isinstance(was, int) else 0
-        self._events.put_nowait(rollout.Finished(name, outcome, cause[:4000], release, seconds))
+        self._events.put_nowait(rollout.Finished(name, outcome, cause[:4000], release, seconds, held))
 
     async def _say(self, name: str, word: Mapping[str, str]) -> None:
         conversation = self._conversations.get(name)
