@@ -282,8 +282,8 @@ def test_a_failure_beside_a_hold_is_a_failure():
 
 
 def test_law_3_what_a_machine_had_begun_before_it_was_put_on_hold_is_unknown():
-    walk, commands = take(rollout(held={"uat": "why"}, sent_before=frozenset({"uat"})), awake("scheduler"))
-    walk, commands = take(walk, ok("scheduler"))
+    walk = rollout(held={"uat": "why"}, sent_before=frozenset({"uat"}))
+    walk, _ = take(walk, awake("scheduler"), ok("scheduler"))
     assert walk.results["uat"] is Outcome.UNKNOWN
     assert walk.ended == "failed"
 

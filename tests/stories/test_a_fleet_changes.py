@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 
 THIRD = """
 [[stage]]
@@ -36,7 +37,102 @@ def test_the_first_release_ever_fails_and_nothing_is_left_half_done(fleet):
     assert fleet.serves("uat") == "two"
 
 
-def test_a_third_machine_in_a_stage_of_its_own_joins_between_two_releases(fleet):
+def approvals(fleet, machine: str) -> list[tuple[int, str]]:
+    """The approvals that are for this machine alone."""
+    return [(r["release"], r["stage"]) for r in fleet.log() if r["kind"] == "approved" and r.get("machine") == machine]
+
+
+def test_setup_lets_a_third_machine_join_the_present_release_at_once(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    append(fleet, THIRD.format(root=fleet.root))
+    fleet.commit("two")
+    said = fleet.wakeline("setup", "extra", "--unsigned")
+    assert said.code == 0, said.err
+    assert "extra: release 1 is approved for it, and it looks now" in said.out
+    assert (fleet.serves("extra"), fleet.migrate_starts) == ("one", 1)
+    assert approvals(fleet, "extra") == [(1, "extra")]
+    assert fleet.wakeline("setup", "extra", "--unsigned").code == 0
+    assert len(approvals(fleet, "extra")) == 1, "setup is safe twice"
+    assert fleet.wakeline("deploy").code == 0
+    assert (fleet.serves("uat"), fleet.serves("extra")) == ("two", "two")
+
+
+def test_law_6_a_machine_that_joins_takes_nothing_that_has_not_passed_its_gates(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.commit("two", migrate_sh="exit 1", schema="0002")
+    assert fleet.wakeline("deploy").code == 1
+    append(fleet, THIRD.format(root=fleet.root))
+    fleet.commit("three")
+    assert fleet.wakeline("setup", "extra", "--unsigned").code == 0
+    assert fleet.serves("extra") == "one"
+
+
+def test_a_machine_joins_under_a_signature_and_without_a_key_it_waits_for_the_next_deploy(fleet):
+    key = fleet.root / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    fleet.environment["WAKELINE_SIGNING_KEY"] = str(key)
+    assert fleet.wakeline("setup").code == 0
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    append(fleet, THIRD.format(root=fleet.root))
+    fleet.commit("two")
+    del fleet.environment["WAKELINE_SIGNING_KEY"]
+    said = fleet.wakeline("setup", "extra")
+    assert (said.code, "no key to sign with" in said.err) == (0, True), said
+    assert (fleet.serves("extra"), approvals(fleet, "extra")) == ("", [])
+    fleet.environment["WAKELINE_SIGNING_KEY"] = str(key)
+    said = fleet.wakeline("setup", "extra")
+    assert said.code == 0, said.err
+    assert fleet.serves("extra") == "one"
+    record = next(r for r in fleet.log() if r.get("machine") == "extra" and r["kind"] == "approved")
+    assert record["signature"].startswith("-----BEGIN SSH SIGNATURE-----")
+
+
+def test_a_machine_that_joins_and_fails_is_red_and_nothing_is_half_done_there(fleet):
+    fleet.commit("one", pages_sh='[ "$WAKELINE_MACHINE" != extra ] || { echo "no such tool"; exit 7; }')
+    assert fleet.wakeline("deploy").code == 0
+    append(fleet, THIRD.format(root=fleet.root))
+    fleet.commit("two")
+    said = fleet.wakeline("setup", "extra", "--unsigned")
+    assert said.code == 1
+    assert "extra: release 1: failed pages: exit 7" in said.err
+    assert "no such tool" in said.err
+    assert (fleet.serves("extra"), fleet.current("extra")) == ("", "")
+    said = fleet.wakeline("catch-up", "extra")
+    assert (said.code, "wakeline explain extra" in said.err) == (1, True), said
+
+
+def test_a_machine_that_is_taken_out_keeps_what_it_runs_or_stops_where_the_file_says_so(fleet):
+    text = (fleet.app / "wakeline.toml").read_text()
+    text = text.replace('restart = "cat', f'stop = "rm {fleet.root}/serves-$WAKELINE_MACHINE"\nrestart = "cat')
+    fleet.write("wakeline.toml", text)
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    front = text[text.index('[[stage]]\nname = "frontend"') : text.index("[[step]]")]
+    fleet.write("wakeline.toml", text.replace(front, ""))
+    fleet.commit("two")
+    assert fleet.wakeline("deploy").code == 0
+    assert "uat is retired: release 2, the newest approved, has no order for it" in catch_up_by_itself(fleet, "uat")
+    assert fleet.serves("uat") == "one"
+    fleet.write("wakeline.toml", text.replace(front, "").replace("[deploy]\n", '[deploy]\non_retire = "stop"\n'))
+    fleet.commit("three")
+    assert fleet.wakeline("deploy").code == 0
+    assert "stopped, as `on_retire` says: web" in catch_up_by_itself(fleet, "uat")
+    assert fleet.serves("uat") == ""
+
+
+def catch_up_by_itself(fleet, machine: str) -> str:
+    """What the machine's own timer starts; its words are for its journal."""
+    home = fleet.root / "machines" / machine / "home"
+    argv = [sys.executable, str(home / "agent.pyz"), "--home", str(home), "catch-up"]
+    done = subprocess.run(argv, env=fleet.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_machine_that_was_never_set_up_is_told_and_joins_after_setup(fleet):
     fleet.commit("one")
     assert fleet.wakeline("deploy").code == 0
     (fleet.root / "machines/extra").mkdir()
@@ -64,6 +160,23 @@ def test_a_renamed_machine_keeps_its_place(fleet):
     fleet.power("uat", on=True)
     assert fleet.wakeline("catch-up", "web").code == 0
     assert fleet.serves("web") == "two"
+
+
+def test_a_renamed_machine_that_nobody_set_up_again_follows_at_its_own_look(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.wakeline("hold", "uat", "--why", "demo")
+    change(fleet, 'name = "uat"\n', 'name = "web"\nrenamed_from = "uat"\n')
+    fleet.commit("two")
+    said = fleet.wakeline("deploy")
+    assert (said.code, "web is on hold: demo" in said.err) == (0, True), said
+    assert fleet.wakeline("unhold", "web").code == 0
+    assert "release 2: ok" in catch_up_by_itself(fleet, "uat")
+    assert fleet.serves("web") == "two"
+    assert fleet.machine("web")["release"] == 2
+    fleet.commit("three")
+    assert fleet.wakeline("deploy").code == 0
+    assert fleet.serves("web") == "three"
 
 
 def test_a_copied_machine_is_not_the_one_that_it_was_copied_from(fleet):

@@ -80,6 +80,7 @@ def _do(asked: argparse.Namespace) -> int:
         boot=asked.boot,
         confirm=asked.confirm,
         wait_s=_LOCK_S if asked.tell else catch_up.GLANCE_S,
+        tell=asked.tell,
     )
     if asked.tell:
         sys.stderr.write(json.dumps({"event": "ended", "exit": code}) + "\n")
@@ -153,6 +154,7 @@ def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any, e
     stale = _another(home, expected) or _stale(home, fence)
     if stale:
         return _refuse(channel, stale, release=order.release)
+    home.take_name(order.machine)
     run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=False, fence=int(fence))
     ending = run.carry_out(may_run_once=True)
     facts = {"outcome": ending.outcome.value, "release": order.release, "commit": order.commit, "cause": ending.cause}

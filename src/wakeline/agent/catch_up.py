@@ -23,7 +23,7 @@ from wakeline.agent.home import Home, boot_id, homes, machine_id
 from wakeline.agent.journal import Journal
 from wakeline.core import approval, carrying_out
 from wakeline.core.catch_up import CatchUp, Verdict, decide
-from wakeline.core.model import BadOrder, Layout, Order, Outcome, order_from_json
+from wakeline.core.model import STOP, BadOrder, Layout, Order, Outcome, order_from_json
 from wakeline.core.records import BadLog, Record
 from wakeline.core.state import State, fold
 from wakeline.core.succession import newest_approval, successor
@@ -38,18 +38,29 @@ GLANCE_S = 2.0
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the unit has Restart=on-failure
 
 
-def all_of(root: Path, *, app: str, environment: str, boot: bool, confirm: bool, wait_s: float = GLANCE_S) -> int:
+def all_of(
+    root: Path,
+    *,
+    app: str,
+    environment: str,
+    boot: bool,
+    confirm: bool,
+    wait_s: float = GLANCE_S,
+    tell: bool = False,
+) -> int:
     """Catch up every app that was set up here, or the one that was asked for.
 
     `wait_s` is how long somebody who asked waits for the machine's lock. The units wait for no rollout, only for as
-    long as another's look at the lock may take.
+    long as another's look at the lock may take. Returns 1 for what was refused, and to somebody who asked (`tell`) also
+    for a release that failed here; a unit that came to its end has not failed.
     """
     worst = 0
     for home in homes(root):
         if (app and home.app != app) or (environment and home.environment != environment) or not home.config:
             continue
         try:
-            one(home, boot=boot, confirm=confirm, wait_s=wait_s)
+            ending = one(home, boot=boot, confirm=confirm, wait_s=wait_s)
+            worst = worst or int(tell and ending is Outcome.FAILED)
         except arrival.HandOver as other:
             _say(home, f"agent {other.digest[:12]} carries on")
             arrival.hand_over(root, other.digest)
@@ -67,8 +78,11 @@ def all_of(root: Path, *, app: str, environment: str, boot: bool, confirm: bool,
     return worst
 
 
-def one(home: Home, *, boot: bool, confirm: bool, wait_s: float) -> None:
-    """One app. Raises LedgerError when there is no news to be had, Busy when somebody else is at work here."""
+def one(home: Home, *, boot: bool, confirm: bool, wait_s: float) -> Outcome | None:
+    """One app, and how the release that it took up ended; None where it took up none.
+
+    Raises LedgerError when there is no news to be had, Busy when somebody else is at work here.
+    """
     if home.is_clone:
         text = f"this machine was copied from one that was set up as {home.config.get('machine')}"
         raise RolloutFailed(text, hint="a name of its own in wakeline.toml, then: wakeline setup NAME")
@@ -77,11 +91,11 @@ def one(home: Home, *, boot: bool, confirm: bool, wait_s: float) -> None:
         journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
         if confirm:
             _confirm_switch(home, journal)
-            return
-        _catch_up(home, journal, boot=boot)
+            return None
+        return _catch_up(home, journal, boot=boot)
 
 
-def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
+def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
     config = home.config
     ledger = open_ledger(
         str(config["ledger"]), app=home.app, environment=home.environment, workdir=home.folder / "ledger"
@@ -92,20 +106,24 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
     if durable.read_json(home.folder / "looked.json") == seen:
         _say(home, f"runs release {runs}, and nothing new was decided")
         _hand_in(home, ledger)
-        return
+        return None
     log = _believed(home, ledger)
     state = _understood(home, ledger, log)
     decision = decide(state, machine=str(config["machine"]), runs=runs, attempts=carrying_out.attempts(journal.entries))
     _say(home, decision.why)
     if decision.verdict is Verdict.NOTHING:
         durable.write_json(home.folder / "looked.json", seen)
+    if decision.verdict is Verdict.RETIRED and not boot:
+        _retire(home, state.orders.get((decision.release, decision.stage)), log, journal=journal)
     if decision.verdict is not Verdict.RUN:
         _hand_in(home, ledger)
-        return
-    approved = state.orders[decision.release, decision.stage]
+        return None
+    approved = state.approval(state.releases[decision.release], decision.name)
     _check_signature(home, approved, log)
-    _hand_over_to_the_one_it_names(home, ledger, approved)
-    order = _order(state, decision, machine=str(config["machine"]))
+    if approved is not None:
+        _hand_over_to_the_one_it_names(home, ledger, approved)
+    order = _order(state, decision, approved, home=home)
+    home.take_name(order.machine)
     channel = wire.Channel(None, None)
     journal.write("attempt", release=order.release)
     run = _executor(order, home=home, channel=channel, journal=journal)
@@ -113,6 +131,7 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> None:
     _say(home, f"release {order.release}: {ending.outcome.value} {ending.cause}".rstrip())
     if not boot or ending.outcome is not Outcome.OK:
         _check_in(home, order, ending, ledger=ledger)
+    return ending.outcome
 
 
 def reverse_interrupted(home: Home) -> None:
@@ -192,25 +211,46 @@ def _become(home: Home, digest: str) -> None:
     raise arrival.HandOver(digest)
 
 
-def _order(state: State, decision: CatchUp, *, machine: str) -> Order:
-    """The order that the approval carries for this machine. Raises RolloutFailed for one that is not meant for it."""
-    record = state.orders.get((decision.release, decision.stage))
+def _order(state: State, decision: CatchUp, record: Record | None, *, home: Home) -> Order:
+    """The order that the approval carries for this machine. Raises RolloutFailed for one that is not meant for it.
+
+    The order says itself which machine it is for, by the name that this one has or had, or has from now on: what the
+    ledger says of names is not signed.
+    """
     orders: Mapping[str, Any] = record.body.get("orders", {}) if record else {}
     try:
-        order = order_from_json(orders.get(machine) or {})
+        order = order_from_json(orders.get(decision.name) or {})
     except BadOrder as error:
         raise RolloutFailed(
-            f"release {decision.release} has no order for {machine} that can be read: {error}"
+            f"release {decision.release} has no order for {decision.name} that can be read: {error}"
         ) from error
-    if (order.machine, order.release, order.stage) != (machine, decision.release, decision.stage):
-        raise RolloutFailed(f"the order of release {decision.release} is meant for {order.machine}, not for {machine}")
+    config = home.config
+    mine = (config.get("machine"), config.get("renamed_from") or None)
+    meant = order.machine in mine or (order.renamed_from and order.renamed_from == config.get("machine"))
+    if not meant or (order.release, order.stage) != (decision.release, decision.stage):
+        raise RolloutFailed(f"the order of release {decision.release} is meant for {order.machine}, not for {mine[0]}")
     return dataclasses.replace(order, barrier=max(order.barrier, state.barrier))
 
 
-def _check_signature(home: Home, approved: Record, log: Log) -> None:
+def _retire(home: Home, record: Record | None, log: Log, *, journal: Journal) -> None:
+    """Stop what ran here where the fleet file said `on_retire = "stop"`; its word counts only when it is signed."""
+    orders: Mapping[str, Any] = record.body.get("orders", {}) if record else {}
+    if record is None or all(order.get("on_retire") != STOP for order in orders.values()):
+        return
+    _check_signature(home, record, log)
+    try:
+        order = order_from_json(durable.read_json(home.saved_order))
+    except BadOrder:
+        return
+    stopped = _executor(order, home=home, channel=wire.Channel(None, None), journal=journal).retire()
+    if stopped:
+        _say(home, f"stopped, as `on_retire` says: {', '.join(stopped)}")
+
+
+def _check_signature(home: Home, approved: Record | None, log: Log) -> None:
     """Whether this machine may act on an approval. Raises WakelineError with the reason why not."""
     config = home.config
-    if config.get("unsigned") is True:
+    if approved is None or config.get("unsigned") is True:
         return
     what = f"the approval of release {approved.body.get('release')}"
     signers = config.get("signers")

@@ -77,6 +77,18 @@ class Executor:
         self._confirm()
         return Ending(Outcome.OK, was=self._switched_from())
 
+    def retire(self) -> list[str]:
+        """Stop the units that still run here: the machine was taken out of its fleet. Returns their names."""
+        running = [
+            each
+            for each in services.mine(self.order)
+            if not each.unit or services.show(each.unit).get("ActiveState") in ("active", "activating", "reloading")
+        ]
+        bench = self._bench()
+        for service in running:
+            services.stop(bench, service, way=self._way)
+        return [service.name for service in running if service.unit or service.stop]
+
     def _carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
         order, was = self.order, self.releases.current()
         confirmed = was is not None and self.releases.info(was).get("state") == CONFIRMED

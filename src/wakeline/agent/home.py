@@ -61,6 +61,14 @@ class Home:
         """The log of one step of one release."""
         return self.folder / "logs" / str(release) / f"{file_name(step)}.log"
 
+    def take_name(self, machine: str) -> None:
+        """Be called what an order that was meant for this machine calls it: it may have been renamed."""
+        config = self.config
+        if config and config.get("machine") not in ("", machine):
+            durable.write_json(
+                self.folder / "config.json", {**config, "machine": machine, "renamed_from": config.get("machine")}
+            )
+
     def make(self) -> None:
         """Make the folders. A folder that is there keeps its mode."""
         for name in ("reports", "logs", "once"):

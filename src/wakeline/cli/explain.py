@@ -19,7 +19,7 @@ def run(folder: Path, *, machine: str) -> Result:
     if machine not in names:
         raise Usage(f"there is no machine {machine!r}", hint=f"machines: {', '.join(names)}")
     state = asyncio.run(project.writer.read())
-    runs = _runs(state, machine)
+    runs = state.runs(machine)
     decision = catch_up.decide(state, machine=machine, runs=runs)
     lines = [
         f"{machine} runs release {runs}, as far as the ledger knows" if runs else f"{machine} has run no release yet"
@@ -28,11 +28,6 @@ def run(folder: Path, *, machine: str) -> Result:
     lines += [_why_not(release, machine) for release in _newer(state, machine, decision.release or runs)]
     data = {"machine": machine, "runs": runs, "verdict": decision.verdict.value, "why": decision.why}
     return Result("explain", data, lines=lines)
-
-
-def _runs(state: State, machine: str) -> int:
-    passed = [n for n, r in state.releases.items() if (res := r.results.get(machine)) and res.outcome.passed]
-    return max(passed, default=0)
 
 
 def _newer(state: State, machine: str, than: int) -> list[Release]:

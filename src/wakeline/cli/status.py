@@ -57,10 +57,9 @@ def _row(
     """The machine's own word where it answers; else the last word that the ledger has."""
     known = seen.current
     if known is None:
-        passed = [n for n, r in state.releases.items() if (res := r.results.get(machine.name)) and res.outcome.passed]
-        last = check_ins.get(machine.name, {})
+        last = next((check_ins[name] for name in state.names_of(machine.name) if name in check_ins), {})
         said = last.get("release") if last.get("outcome") in ("ok", "unchanged") else 0
-        known = max([*passed, said if isinstance(said, int) else 0], default=0)
+        known = max(state.runs(machine.name), said if isinstance(said, int) else 0)
     release = state.releases.get(known)
     approved = _approved(state, machine.name)
     return {
@@ -78,10 +77,8 @@ def _row(
 
 
 def _approved(state: State, machine: str) -> int:
-    releases = (
-        r for r in state.releases.values() if (s := r.stage_of(machine)) and s.name in r.approved - r.held_stages
-    )
-    return max((release.number for release in releases), default=0)
+    names = state.names_of(machine)
+    return max((r.number for r in state.approved if any(state.approval(r, name) for name in names)), default=0)
 
 
 def _line(row: Mapping[str, Any]) -> str:

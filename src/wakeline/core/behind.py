@@ -13,15 +13,13 @@ from wakeline.core.state import State
 
 
 def behind_since(state: State, machine: str) -> str:
-    """When the oldest approved release that a machine misses was approved, as it stands on record; or nothing."""
-    passed = (number for number, release in state.releases.items() if _passed(state, number, machine))
-    runs = max(passed, default=0)
-    missed = []
-    for (number, stage), record in state.orders.items():
-        release = state.releases.get(number)
-        mine = release.stage_of(machine) if release else None
-        if release and mine and mine.name == stage and number > runs and stage not in release.held_stages:
-            missed.append(record.at)
+    """When the oldest approved release that a machine misses was approved for it, as it stands on record; or nothing.
+
+    A machine that joined misses nothing from before it did.
+    """
+    runs = state.runs(machine)
+    newer = (release for number, release in state.releases.items() if number > runs)
+    missed = [record.at for release in newer if (record := state.approval(release, machine))]
     return min(missed, default="")
 
 
@@ -35,11 +33,6 @@ def overdue(state: State, machine: Machine, *, now_s: float) -> str:
     if now_s - began <= machine.max_behind_s:
         return ""
     return f"{machine.name} is behind since {since}, longer than its max_behind of {_shown(machine.max_behind_s)}"
-
-
-def _passed(state: State, number: int, machine: str) -> bool:
-    result = state.releases[number].results.get(machine)
-    return result is not None and result.outcome.passed
 
 
 def _shown(seconds: float) -> str:

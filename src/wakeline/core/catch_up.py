@@ -29,12 +29,17 @@ class Verdict(str, enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class CatchUp:
-    """The decision and its reason, for the journal and for `explain`. `stage` says whose approval has the order."""
+    """The decision and its reason, for the journal and for `explain`.
+
+    `stage` says whose approval has the order, `name` the name that the machine has there: it may have been renamed. Of
+    a retired machine they are those of a release that has no order for it.
+    """
 
     verdict: Verdict
     why: str
     release: int = 0
     stage: str = ""
+    name: str = ""
 
 
 def decide(state: State, *, machine: str, runs: int, attempts: dict[int, int] | None = None) -> CatchUp:
@@ -42,13 +47,18 @@ def decide(state: State, *, machine: str, runs: int, attempts: dict[int, int] | 
 
     `attempts` counts, per release, how often this machine has tried it and failed.
     """
+    names = state.names_of(machine)
     if "" in state.holds:
         return CatchUp(Verdict.HELD, f"the fleet is on hold: {state.holds['']}")
-    if machine in state.holds:
-        return CatchUp(Verdict.HELD, f"{machine} is on hold: {state.holds[machine]}")
-    if _is_retired(state, machine):
-        return CatchUp(Verdict.RETIRED, f"the newest approved release has no order for {machine}")
-    wanted = _newest_approved(state, machine)
+    for name in names:
+        if name in state.holds:
+            return CatchUp(Verdict.HELD, f"{name} is on hold: {state.holds[name]}")
+    if not state.approved:
+        return CatchUp(Verdict.NOTHING, "no release is approved for it yet")
+    present = state.approved[-1]
+    if not _name_in(present, names):
+        return _without_order(state, present, machine)
+    wanted = _newest_approved(state, names)
     if wanted is None:
         return CatchUp(Verdict.NOTHING, "no release is approved for it yet")
     if wanted.number <= runs:
@@ -57,29 +67,35 @@ def decide(state: State, *, machine: str, runs: int, attempts: dict[int, int] | 
     if tried >= ATTEMPTS:
         why = f"release {wanted.number} failed here {tried} times; `wakeline retry {machine}` or a newer release"
         return CatchUp(Verdict.GIVEN_UP, why)
-    stage = _stage_name(wanted, machine)
+    name = _name_in(wanted, names)
+    stage = _stage_name(wanted, name)
     why = f"release {wanted.number} is the newest approved for stage {stage}"
-    return CatchUp(Verdict.RUN, why, release=wanted.number, stage=stage)
+    return CatchUp(Verdict.RUN, why, release=wanted.number, stage=stage, name=name)
 
 
-def _newest_approved(state: State, machine: str) -> Release | None:
+def _without_order(state: State, present: Release, machine: str) -> CatchUp:
+    """Retired, or new: the newest approved release has no place for it, and an older one had or had not."""
+    names = state.names_of(machine)
+    if any(_name_in(release, names) for release in state.releases.values()):
+        stage = min(present.approved - present.held_stages)
+        why = f"{machine} is retired: release {present.number}, the newest approved, has no order for it"
+        return CatchUp(Verdict.RETIRED, why, release=present.number, stage=stage)
+    why = f"{machine} is new: `wakeline setup {machine}` approves release {present.number} for it"
+    return CatchUp(Verdict.NOTHING, why)
+
+
+def _newest_approved(state: State, names: tuple[str, ...]) -> Release | None:
     """Highest number whose stage for this machine is approved and not held there."""
-    for number in sorted(state.releases, reverse=True):
-        release = state.releases[number]
-        stage = _stage_name(release, machine)
-        if stage in release.approved and stage not in release.held_stages:
+    for release in reversed(state.approved):
+        if state.approval(release, _name_in(release, names)):
             return release
     return None
+
+
+def _name_in(release: Release, names: tuple[str, ...]) -> str:
+    return next((name for name in names if release.stage_of(name)), "")
 
 
 def _stage_name(release: Release, machine: str) -> str:
     stage = release.stage_of(machine)
     return stage.name if stage else ""
-
-
-def _is_retired(state: State, machine: str) -> bool:
-    """True when the newest release that passed anywhere has no place for the machine, and an older one had."""
-    approved = [number for number, release in state.releases.items() if release.approved - release.held_stages]
-    if not approved or _stage_name(state.releases[max(approved)], machine):
-        return False
-    return any(_stage_name(release, machine) for release in state.releases.values())

@@ -13,6 +13,8 @@ from typing import Any
 
 ORDER_VERSION = 1
 SCRIPT = "script"  # the name of the step that is a team's own deploy script
+KEEP, STOP = "keep", "stop"  # what a machine does that was taken out of the fleet
+_LATER = {"renamed_from": "", "on_retire": KEEP}
 
 
 class Presence(str, enum.Enum):
@@ -148,7 +150,10 @@ class Fleet:
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """Everything that one machine must do for one release. `barrier` is the lowest release it may go back to."""
+    """Everything that one machine must do for one release. `barrier` is the lowest release it may go back to.
+
+    `on_retire` is for machines that the release has no order for any more: what they do, `keep` or `stop`.
+    """
 
     app: str
     environment: str
@@ -172,11 +177,17 @@ class Order:
     search_path: tuple[str, ...] = ()
     barrier: int = 0
     boot_limit_s: float = 120.0
+    renamed_from: str = ""
+    on_retire: str = KEEP
     version: int = ORDER_VERSION
 
     def to_json(self) -> dict[str, Any]:
-        """The order as plain JSON data; `order_from_json` reads it back as an equal value."""
-        return dict(dataclasses.asdict(self))
+        """The order as plain JSON data; `order_from_json` reads it back as an equal value.
+
+        What an agent of before does not know is left out where it says nothing: such an agent refuses unknown keys.
+        """
+        data = dict(dataclasses.asdict(self))
+        return {key: value for key, value in data.items() if _LATER.get(key) != value}
 
 
 class BadOrder(ValueError):

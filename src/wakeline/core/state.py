@@ -3,7 +3,8 @@
 The present state is a pure function of the log. Laws that live here:
 
 - Law 4: a claim without an outcome is open; an open claim blocks every new release until it is receipted or settled.
-- Law 6: an approval is a record, never the absence of stages.
+- Law 6: an approval is a record, never the absence of stages. One that names a machine is for that one alone, which
+  joined after the release was made.
 - Law 8: one lease at a time; each taking has a higher fencing number; a record with an old number counts for nothing.
 - Law 10: a failure on one machine holds the release for the whole stage, until `retry` or a newer release.
 
@@ -79,6 +80,11 @@ class Release:
                 return stage
         return None
 
+    def passed_on(self, machine: str) -> bool:
+        """True where the machine runs the release, as far as the log knows."""
+        result = self.results.get(machine)
+        return result is not None and result.outcome.passed
+
     @property
     def failed(self) -> bool:
         """True when a machine of it failed or could not be accounted for."""
@@ -140,6 +146,8 @@ class State:
     unsigned: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
     orders: Mapping[tuple[int, str], Record] = dataclasses.field(default_factory=dict)
+    joined: Mapping[tuple[int, str], Record] = dataclasses.field(default_factory=dict)
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     barrier: int = 0
 
     @property
@@ -157,18 +165,40 @@ class State:
         """Open claims whose rollout is over: nobody who could know is still at it."""
         return tuple(c for c in self.open_claims if self.lease.free or c.fence != self.lease.number)
 
-    def approved_for(self, stage: str) -> tuple[Release, ...]:
-        """Releases that may run in a stage, oldest first, those on hold there left out."""
-        found = (r for r in self.releases.values() if stage in r.approved and stage not in r.held_stages)
+    @property
+    def approved(self) -> tuple[Release, ...]:
+        """Releases that may run somewhere, oldest first."""
+        found = (release for release in self.releases.values() if release.approved - release.held_stages)
         return tuple(sorted(found, key=lambda release: release.number))
 
-    def last_good(self) -> Release | None:
-        """The newest release that is approved for every stage of it: what a rollback may go back to."""
-        for number in sorted(self.releases, reverse=True):
-            release = self.releases[number]
-            if not release.failed and release.approved >= {stage.name for stage in release.stages}:
-                return release
-        return None
+    def names_of(self, machine: str) -> tuple[str, ...]:
+        """Every name that a machine has had, the one that is asked for first."""
+        names = [machine]
+        while (newer := self.renamed.get(names[-1], "")) and newer not in names:
+            names.append(newer)
+        older = [old for old in self.renamed if self._leads_to(old, machine)]
+        return (*names, *(name for name in older if name not in names))
+
+    def _leads_to(self, old: str, machine: str) -> bool:
+        seen = {old}
+        while (newer := self.renamed.get(old, "")) and newer not in seen:
+            if newer == machine:
+                return True
+            seen.add(newer)
+            old = newer
+        return False
+
+    def runs(self, machine: str) -> int:
+        """The highest release that passed on a machine, as far as the log knows; 0 for none."""
+        names = self.names_of(machine)
+        return max((n for n, r in self.releases.items() if any(r.passed_on(name) for name in names)), default=0)
+
+    def approval(self, release: Release, machine: str) -> Record | None:
+        """The record that approves a release for a machine of that name, with its order; None where there is none."""
+        stage = release.stage_of(machine)
+        if stage is None or stage.name not in release.approved - release.held_stages:
+            return None
+        return self.joined.get((release.number, machine)) or self.orders.get((release.number, stage.name))
 
 
 def fold(records: Iterable[Record], *, start: State | None = None) -> State:
@@ -258,6 +288,27 @@ def _release_made(folding: dict[str, Any], record: Record) -> None:
     folding["requests"].pop(body.get("request", ""), None)
     if not body.get("rollback_to"):
         folding["refused_commits"].pop(body["commit"], None)
+    machines = [machine for stage in body["stages"] for machine in stage["machines"]]
+    for machine in machines:
+        folding["renamed"].pop(machine["name"], None)  # a name that is in use again is a machine of its own
+    taken = {machine["name"] for machine in machines}
+    for machine in machines:
+        if machine.get("renamed_from") not in taken:
+            _rename(folding, str(machine.get("renamed_from", "")), machine["name"])
+
+
+def _rename(folding: dict[str, Any], old: str, new: str) -> None:
+    """What was said of a machine holds under its new name: which one it is, its hold, how its approvals are checked."""
+    if old in ("", new):
+        return
+    folding["renamed"][old] = new
+    for kept in ("machines", "holds"):
+        if old in folding[kept]:
+            value = folding[kept].pop(old)
+            folding[kept].setdefault(new, value)
+    for names in ("unsigned", "left"):
+        if old in folding[names]:
+            folding[names] = (folding[names] - {old}) | {new}
 
 
 def _stage_plan(data: Mapping[str, Any]) -> StagePlan:
@@ -311,8 +362,31 @@ def _approved(folding: dict[str, Any], record: Record) -> None:
     release = folding["releases"].get(number)
     if release is None:
         return
-    _change_release(folding, number, approved=release.approved | {stage})
-    folding["orders"][number, stage] = record
+    if "machine" in record.body:
+        release = _with_one_more(release, record)
+        folding["joined"][number, record.body["machine"]] = record
+    else:
+        folding["orders"][number, stage] = record
+    _change_release(folding, number, approved=release.approved | {stage}, stages=release.stages)
+
+
+def _with_one_more(release: Release, record: Record) -> Release:
+    """A release with a machine that joined after it was made, in a stage that it may not have had."""
+    body = record.body
+    name, stage = str(body["machine"]), body["stage"]
+    always = frozenset({name}) if body["presence"] == Presence.ALWAYS.value else frozenset()
+    plans = list(release.stages)
+    names = [plan.name for plan in plans]
+    if release.stage_of(name):
+        return release
+    if stage in names:
+        index = names.index(stage)
+        plan = plans[index]
+        plans[index] = dataclasses.replace(plan, machines=(*plan.machines, name), always=plan.always | always)
+    else:
+        new = StagePlan(stage, (name,), always, bool(body["gates"]), bool(body.get("goes_on", False)))
+        plans.insert(names.index(body["before"]) if body.get("before") in names else len(plans), new)
+    return dataclasses.replace(release, stages=tuple(plans))
 
 
 def _release_ended(folding: dict[str, Any], record: Record) -> None:
@@ -388,6 +462,8 @@ def _retried(folding: dict[str, Any], record: Record) -> None:
 
 def _set_up(folding: dict[str, Any], record: Record) -> None:
     name = record.body["machine"]
+    folding["renamed"].pop(name, None)
+    _rename(folding, str(record.body.get("renamed_from", "")), name)
     folding["machines"][name] = str(record.body["machine_id"])
     folding["unsigned"] -= {name}
     folding["left"] -= {name}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wakeline.core import admission, check_in, rollout
 from wakeline.core.behind import overdue
-from wakeline.core.model import Fleet, Order, Presence
+from wakeline.core.model import Fleet, Machine, Order, Presence
 from wakeline.core.records import Draft
 from wakeline.core.state import Claim, Lease, Release, State
 from wakeline.driver import approving
@@ -327,10 +327,15 @@ def _stages(fleet: Fleet) -> list[dict[str, object]]:
             "name": stage.name,
             "gates": stage.gates,
             "goes_on": stage.goes_on,
-            "machines": [{"name": m.name, "presence": Presence(m.presence).value} for m in stage.machines],
+            "machines": [_machine(machine) for machine in stage.machines],
         }
         for stage in fleet.stages
     ]
+
+
+def _machine(machine: Machine) -> dict[str, str]:
+    was = {"renamed_from": machine.renamed_from} if machine.renamed_from else {}
+    return {"name": machine.name, "presence": Presence(machine.presence).value, **was}
 
 
 def _shown(release: Release) -> dict[str, object]:

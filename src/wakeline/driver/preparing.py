@@ -46,6 +46,7 @@ async def prepare(
     found = _each_its_own(found)
     ids = {each.machine: machine_id for each, machine_id in found if machine_id}
     unsigned = {} if signers else {"unsigned": True}
+    was = {each.name: {"renamed_from": each.renamed_from} if each.renamed_from else {} for each in machines}
 
     def decide(state: State) -> list[Draft]:
         fresh = {
@@ -53,7 +54,10 @@ async def prepare(
             for name, each in ids.items()
             if state.machines.get(name) != each or (name in state.unsigned) == bool(signers)
         }
-        return [Draft("set-up", {"machine": name, "machine_id": each, **unsigned}) for name, each in fresh.items()]
+        return [
+            Draft("set-up", {"machine": name, "machine_id": each, **was[name], **unsigned})
+            for name, each in fresh.items()
+        ]
 
     await project.writer.write(decide)
     return [each for each, _ in found]
@@ -87,6 +91,7 @@ def config_of(project: Project, machine: Machine, *, signers: str) -> dict[str, 
         "app": file.fleet.app,
         "environment": file.fleet.environment,
         "machine": machine.name,
+        **({"renamed_from": machine.renamed_from} if machine.renamed_from else {}),
         "ledger": file.ledger,
         "git": file.git,
         "path": path,

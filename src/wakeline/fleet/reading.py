@@ -102,6 +102,8 @@ class FleetFile:
             search_path=self.deploy.search_path,
             barrier=barrier,
             boot_limit_s=self.deploy.boot_limit_s,
+            renamed_from=machine.renamed_from,
+            on_retire=self.deploy.on_retire,
         )
 
     def _steps(self, machine: model.Machine) -> tuple[model.Step, ...]:
@@ -128,6 +130,7 @@ class Deploy:
     lease_s: float
     script: str
     script_once: bool
+    on_retire: str = model.KEEP
 
 
 def load(text: str, *, name: str = "wakeline.toml") -> FleetFile:
@@ -222,6 +225,10 @@ def _across(file: File) -> Iterator[Problem]:
         if machine.name in seen:
             yield Problem(f"{path}.name", f'"{machine.name}" is a machine already, at {seen[machine.name]}')
         seen.setdefault(machine.name, path)
+    for path, machine in machines:
+        if machine.renamed_from in seen:
+            taken = f'"{machine.renamed_from}" is a machine of this fleet, at {seen[machine.renamed_from]}'
+            yield Problem(f"{path}.renamed_from", f"{taken}; a name that is in use is nobody's old one")
     if file.lead and file.lead not in seen:
         close = difflib.get_close_matches(file.lead, seen, n=1)
         yield Problem("lead", f'"{file.lead}" is no machine of this fleet', close[0] if close else "")

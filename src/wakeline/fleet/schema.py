@@ -121,6 +121,7 @@ class DeployTable(Table):
     boot_limit: Duration = 120.0
     script: str = ""
     script_once: bool = False
+    on_retire: Literal["keep", "stop"] = "keep"
     lease: Annotated[Duration, Field(ge=10.0)] = LENGTH_S
 
 
