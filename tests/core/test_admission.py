@@ -170,8 +170,23 @@ def test_the_next_stage_of_a_rollback_carries_on_the_one_that_was_begun():
 def test_a_rollback_that_was_cut_short_is_carried_on_and_does_not_go_further_back():
     left = ("commits-refused", {"commits": ["c3"], "why": "rolled back"})
     begun = [*good(1), *good(2), *good(3), left, made(4, commit="c2", rollback_to=2)]
-    for more in ((), (ended(4, "interrupted"),)):
+    for more in ((), (ended(4, "interrupted"),), (ended(4, "held"),)):
         assert rollback(state(taken(), *begun, *more)) == CarryOn(4)
     answer = rollback(state(taken(), *begun, ended(4, "passed")))
     assert isinstance(answer, NewRelease)
     assert answer.rollback_to == 1
+
+
+def test_rollback_goes_back_to_the_same_commit_where_another_repository_had_moved():
+    moved = [*good(1, commit="c", pins={"front": "f1"}), *good(2, commit="c", pins={"front": "f2"})]
+    answer = rollback(state(taken(), *moved))
+    assert isinstance(answer, NewRelease)
+    assert (answer.rollback_to, answer.pins) == (1, {"front": "f1"})
+
+
+def test_what_was_rolled_back_is_refused_with_its_pins_and_not_what_came_after():
+    left = ("commits-refused", {"commits": ["c"], "pins": {"front": "f2"}, "why": "rolled back"})
+    now = state(taken(), *good(1, commit="c", pins={"front": "f1"}), left)
+    assert now.refuses("c", {"front": "f2"})
+    assert not now.refuses("c", {"front": "f3"})
+    assert state(("commits-refused", {"commits": ["c"], "why": "rolled back"})).refuses("c", {"front": "f3"})

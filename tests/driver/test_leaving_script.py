@@ -157,6 +157,38 @@ def test_the_last_word_of_the_unit_and_its_other_drop_ins_counts(box):
     assert [each.name for each in box.drop_in.parent.iterdir()] == ["60-theirs.conf"]
 
 
+MOVED = """\
+# Written by `wakeline setup`; `wakeline leave` removes it.
+[Unit]
+After=wakeline-shop-uat-boot.service
+
+[Service]
+WorkingDirectory=
+WorkingDirectory={root}/opt/shop/current
+EnvironmentFile=
+EnvironmentFile=/etc/shop
+EnvironmentFile={root}/opt/shop/current/.env
+ExecStart=
+ExecStart={root}/opt/shop/current/.venv/bin/gunicorn site.wsgi
+"""
+
+
+def test_a_drop_in_without_which_the_unit_starts_something_else_is_kept_whole(box):
+    box.drop_in.write_text(MOVED.format(root=box.root))
+    own = "EnvironmentFile=/etc/shop\nEnvironmentFile={root}/opt/shop/current/.env\nExecStart={start} \\\n site.wsgi\n"
+    own = f"[Service]\nWorkingDirectory={box.root}/opt/shop/current\n{own}"
+    old = own.format(root=box.root, start=f"{box.root}/opt/shop/checkout/.venv/bin/gunicorn")
+    box.write("/etc/systemd/system/gunicorn.service", old)
+    said = box.leave()
+    assert f"{box.drop_in} is kept: without it gunicorn.service has another ExecStart=; it runs on" in said
+    service = MOVED.format(root=box.root).partition("[Service]")[2]
+    assert box.drop_in.read_text().partition("[Service]")[2] == service
+    new = own.format(root=box.root, start=f"{box.root}/opt/shop/current/.venv/bin/gunicorn").replace(" \\\n", "")
+    box.write("/etc/systemd/system/gunicorn.service", new)
+    box.leave()
+    assert not box.drop_in.exists(), "once the unit says it all itself, it goes"
+
+
 def test_in_place_the_drop_in_sets_no_folder_and_goes(tmp_path):
     box = Box(tmp_path, layout="in-place")
     box.unit("/somewhere")

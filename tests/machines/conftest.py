@@ -148,6 +148,12 @@ class Fleet:
 
     def start(self) -> None:
         """Boot both, with a database, and prepare them."""
+        self.switch_on()
+        said = self.wakeline("setup")
+        assert said.code == 0, said.err + said.out
+
+    def switch_on(self) -> None:
+        """Boot both, with a database and the units that they had before anybody heard of wakeline."""
         self.scheduler.boot(wait=False)
         self.uat.boot()
         for machine in self.machines.values():
@@ -155,8 +161,6 @@ class Fleet:
         self.scheduler.run("systemctl enable --now postgresql && su postgres -c 'createdb shop'")
         for name, machine in self.machines.items():
             machine.run(f"chown -R ubuntu: /opt/shop && systemctl daemon-reload && systemctl enable {UNITS[name][0]}")
-        said = self.wakeline("setup")
-        assert said.code == 0, said.err + said.out
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=self.app, capture_output=True, text=True, check=True)
@@ -171,10 +175,16 @@ class Fleet:
         self.git("push", "-q", "-f", str(self.remote), "HEAD:main")
         return self.git("rev-parse", "HEAD")
 
-    def wakeline(self, *arguments: str, limit_s: float = 180.0) -> Said:
+    def wakeline(self, *arguments: str, limit_s: float = 180.0, at: Path | None = None) -> Said:
         command = [sys.executable, "-m", "wakeline", *arguments]
         done = subprocess.run(
-            command, cwd=self.app, env=self.environment, capture_output=True, text=True, timeout=limit_s, check=False
+            command,
+            cwd=at or self.app,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
@@ -241,9 +251,18 @@ FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture
-def fleet(testbed: Testbed, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+def fleet(bare: Fleet) -> Fleet:
+    """A fleet that was set up."""
+    said = bare.wakeline("setup")
+    assert said.code == 0, said.err + said.out
+    return bare
+
+
+@pytest.fixture
+def bare(testbed: Testbed, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fleet]:
+    """Machines that nobody has set up yet."""
     made = Fleet(testbed, tmp_path)
-    made.start()
+    made.switch_on()
     yield made
     if request.node.stash.get(FAILED, False):
         for machine in made.machines.values():

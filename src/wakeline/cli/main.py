@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import traceback
@@ -140,10 +141,12 @@ def adopt(as_json: bool) -> None:
 @click.option("--unsigned", is_flag=True, help="Let the machines act on approvals that nobody signed.")
 @click.option("--signers", default="", help="Whose approvals they act on; without it, allowed_signers of the checkout.")
 @click.option("--replace", is_flag=True, help="The machine was built anew: bind its name to the new one.")
+@click.option("--copy-shared", is_flag=True, help="Copy missing `shared` paths from the folder that is in use now.")
 @_JSON
 def setup(as_json: bool, **asked: Any) -> None:
-    """Make machines ready: folders, sudoers lines, units, agent, allowed signers. Safe twice."""
-    _run("setup", **asked, as_json=as_json)
+    """Make machines ready: folders, sudoers lines, units, agent, allowed signers. Says what it will do. Safe twice."""
+    ask = functools.partial(click.confirm, err=True) if sys.stdin.isatty() and not as_json else None
+    _run("setup", **asked, ask=ask, as_json=as_json)
 
 
 @cli.command()

@@ -106,7 +106,7 @@ def rollback(state: State, *, to: int = 0, after: str = "") -> Admission:
         if begun is None:
             return Refused(Blocked.NOT_BEGUN, "no such rollback has begun", "begin it with the first stage")
         return _carry_on(begun, stage=after)
-    if begun and begun.ended in ("", "interrupted"):
+    if begun and begun.ended in ("", "interrupted", "held"):
         return CarryOn(begun.number)
     target = _rollback_target(state, to)
     if isinstance(target, Refused):
@@ -188,7 +188,7 @@ def _rollback_target(state: State, to: int) -> Release | Refused:
     newest = state.newest
     for number in sorted(state.releases, reverse=True):
         release = state.releases[number]
-        if newest and _is_good(release) and release.commit != newest.commit and not _was_left(state, release):
+        if newest and _is_good(release) and not _is_same(release, newest) and not _was_left(state, release):
             return release
     return Refused(Blocked.NOTHING_GOOD, "no earlier release passed", "wakeline history")
 
@@ -199,7 +199,11 @@ def _is_good(release: Release) -> bool:
 
 def _was_left(state: State, release: Release) -> bool:
     """A rollback on top of a rollback goes further back, not forward to what was just left."""
-    return release.commit in state.refused_commits
+    return state.refuses(release.commit, release.pins)
+
+
+def _is_same(one: Release, other: Release) -> bool:
+    return (one.commit, dict(one.pins)) == (other.commit, dict(other.pins))
 
 
 def _next_number(state: State) -> int:

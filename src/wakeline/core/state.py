@@ -142,6 +142,7 @@ class State:
     receipts: Mapping[tuple[int, str], str] = dataclasses.field(default_factory=dict)
     holds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     refused_commits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    refused_pins: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     machines: Mapping[str, str] = dataclasses.field(default_factory=dict)
     unsigned: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()
@@ -170,6 +171,10 @@ class State:
         """Releases that may run somewhere, oldest first."""
         found = (release for release in self.releases.values() if release.approved - release.held_stages)
         return tuple(sorted(found, key=lambda release: release.number))
+
+    def refuses(self, commit: str, pins: Mapping[str, str]) -> bool:
+        """True for what was rolled back: this very commit of each repository. Of an old record the commit alone."""
+        return commit in self.refused_commits and self.refused_pins.get(commit, pins) == pins
 
     def names_of(self, machine: str) -> tuple[str, ...]:
         """Every name that a machine has had, the one that is asked for first."""
@@ -443,6 +448,8 @@ def _unheld(folding: dict[str, Any], record: Record) -> None:
 def _commits_refused(folding: dict[str, Any], record: Record) -> None:
     for commit in record.body["commits"]:
         folding["refused_commits"][commit] = str(record.body.get("why", ""))
+        if isinstance(record.body.get("pins"), dict):
+            folding["refused_pins"][commit] = dict(record.body["pins"])
 
 
 def _retried(folding: dict[str, Any], record: Record) -> None:

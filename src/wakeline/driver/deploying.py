@@ -194,8 +194,8 @@ class _Desk:
         late = tuple(why for machine in machines if (why := overdue(state, machine, now_s=time.time())))
         receipts = {step: how for (release, step), how in state.receipts.items() if release == number}
         record = state.releases[number]
-        more = {"stage": self._wish.stage, "held": done.held}
-        return Result(record, fleet, done.ended, state.in_doubt, warnings, late, receipts, **more)
+        stage = self._wish.stage
+        return Result(record, fleet, done.ended, state.in_doubt, warnings, late, receipts, stage, done.held)
 
     def _check_ins(self) -> Mapping[str, Mapping[str, object]]:
         return self._writer.ledger.check_ins()
@@ -258,7 +258,8 @@ class _Desk:
         body = {"fence": fence, "release": new.number, "commit": new.commit, "pins": dict(new.pins), "lead": fleet.lead}
         drafts = [Draft("release-made", {**body, "rollback_to": new.rollback_to, "stages": _stages(fleet)})]
         if new.rollback_to and state.newest:
-            refused = {"commits": [state.newest.commit], "why": f"rolled back by release {new.number}"}
+            pins = dict(state.newest.pins)
+            refused = {"commits": [state.newest.commit], "pins": pins, "why": f"rolled back by release {new.number}"}
             drafts.append(Draft("commits-refused", {"fence": fence, **refused}))
         return drafts
 
@@ -305,7 +306,8 @@ def admit(project: Project, state: State, wish: Wish, commit: str, pins: Mapping
     if wish.what == "rollback":
         return admission.rollback(state, to=wish.to, after=after)
     code, newest = project.code, state.newest
-    refused = (each for each in state.refused_commits if commit == each or code.is_older(commit, each))
+    left = [each for each in state.refused_commits if commit != each or state.refuses(commit, pins)]
+    refused = (each for each in left if commit == each or code.is_older(commit, each))
     facts = admission.Ancestry(
         older_than_newest=bool(newest and code.is_older(commit, newest.commit)), refused_by=next(refused, "")
     )

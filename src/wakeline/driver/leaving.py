@@ -16,7 +16,7 @@ from wakeline.core.presence import judge
 from wakeline.core.records import Draft
 from wakeline.core.rollout import Answer
 from wakeline.core.state import Lease, State
-from wakeline.driver import leaving_script, machine_script, preparing
+from wakeline.driver import becoming_root, leaving_script, machine_script, preparing
 from wakeline.driver.leasing import Holder, until_takeable
 from wakeline.driver.progress import Tell
 from wakeline.driver.project import Project
@@ -101,7 +101,7 @@ async def _one(project: Project, machine: Machine, *, root_user: str, really: bo
         lines = await (
             _in_folder(project, machine, script)
             if local
-            else preparing.as_root(project, machine, script, verb="leave", root_user=root_user)
+            else becoming_root.run(project, machine, script, verb="leave", root_user=root_user)
         )
     except NotReached as error:
         return Left(machine.name, problem=error.message, asleep=judge(error.phase, machine.presence) is Answer.ASLEEP)
@@ -113,7 +113,7 @@ async def _one(project: Project, machine: Machine, *, root_user: str, really: bo
 
 
 async def _in_folder(project: Project, machine: Machine, script: str) -> list[str]:
-    connection = await project.transport_of(machine).connect(machine, limit_s=preparing.CONNECT_S)
+    connection = await project.transport_of(machine).connect(machine, limit_s=becoming_root.CONNECT_S)
     try:
         code, out, err = await connection.run("sh -s", feed=script.encode(), limit_s=_LIMIT_S)
     finally:

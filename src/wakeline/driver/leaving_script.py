@@ -72,39 +72,56 @@ fi"""
 def _drop_ins(name: str) -> str:
     """Found by what is in them, so that those of units that left the fleet file are found too.
 
-    A drop-in without which the unit would start somewhere else is kept, and says so in itself. One that sets no
-    folder (`layout = "in-place"`) only orders the unit after ours, and goes.
+    A drop-in without which the unit would start somewhere else, or something else, is kept, and says so in itself. One
+    that sets nothing (`layout = "in-place"`) only orders the unit after ours, and goes.
     """
     return f"""\
-starts_in() {{
+own_of() {{
     systemctl --no-pager cat "$1" 2>/dev/null |
-        awk -v ours="# $2" '
+        awk -v ours="# $2" -v key="$3" '
             /^# \\// {{ skip = ($0 == ours) }}
-            !skip && sub(/^WorkingDirectory=/, "") {{ place = $0 }}
-            END {{ print place }}'
+            skip {{ next }}
+            /\\\\$/ {{ line = line substr($0, 1, length($0) - 1); next }}
+            {{ line = line $0 }}
+            index(line, key "=") == 1 {{
+                value = substr(line, length(key) + 2)
+                if (value == "") count = 0; else values[++count] = value
+            }}
+            {{ line = "" }}
+            END {{ for (i = 1; i <= count; i++) print values[i] }}'
 }}
 same_place() {{
     [ -n "$1" ] && [ "$(readlink -f "${{1#-}}")" = "$(readlink -f "$2")" ]
+}}
+said_by() {{
+    sed -n "s/^$2=\\(.\\)/\\1/p" "$1"
 }}
 for file in /etc/systemd/system/*.d/{DROP_IN}; do
     [ -e "$file" ] || continue
     grep -qxF -e 'After={name}-boot.service' -e '# {name}: kept by `wakeline leave`' "$file" || continue
     unit=$(basename "$(dirname "$file")" .d)
-    wanted=$(sed -n 's/^WorkingDirectory=\\(.\\)/\\1/p' "$file" | tail -n 1)
-    own=$(starts_in "$unit" "$file")
+    wanted=$(said_by "$file" WorkingDirectory | tail -n 1)
+    own=$(own_of "$unit" "$file" WorkingDirectory | tail -n 1)
     known=$(systemctl --no-pager show --property=LoadState --value "$unit")
-    if [ -z "$wanted" ] || [ "$known" = not-found ] || same_place "$own" "$wanted"; then
+    without=
+    [ -z "$wanted" ] || same_place "$own" "$wanted" || without="starts in ${{own:-/}} and not in $wanted"
+    for key in $(sed -n '/^\\[Service\\]/,$s/^\\([A-Za-z]*\\)=..*/\\1/p' "$file" | sort -u); do
+        [ "$key" != WorkingDirectory ] || continue
+        [ "$(own_of "$unit" "$file" "$key")" = "$(said_by "$file" "$key")" ] ||
+            without="${{without:+$without, }}has another $key="
+    done
+    if [ -z "$without" ] || [ "$known" = not-found ]; then
         drop "$file"
         if [ "$really" = yes ]; then rmdir "$(dirname "$file")" 2>/dev/null || true; fi
         continue
     fi
-    echo "$file is kept: without it $unit starts in ${{own:-/}} and not in $wanted; it runs on"
+    echo "$file is kept: without it $unit $without; it runs on"
     [ "$really" = yes ] || continue
     {{
         echo '# {name}: kept by `wakeline leave`'
-        echo "# Without it the unit starts in ${{own:-/}}."
-        echo '# Write WorkingDirectory= into the unit itself, then remove this file.'
-        printf '[Service]\\nWorkingDirectory=\\nWorkingDirectory=%s\\n' "$wanted"
+        echo "# Without it the unit $without."
+        echo '# Write these settings into the unit itself, then remove this file.'
+        sed -n '/^\\[Service\\]/,$p' "$file"
     }} >"$file.wakeline-new"
     chmod 644 "$file.wakeline-new"
     mv "$file.wakeline-new" "$file"

@@ -10,7 +10,9 @@ knows a fixed list of lines.
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
+from collections.abc import Mapping, Sequence
 
 from wakeline.agent import privileges
 from wakeline.core.model import Layout, Machine, Service
@@ -20,14 +22,40 @@ HOME = "/var/lib/wakeline"
 DROP_IN = "50-wakeline.conf"
 
 
-def render(file: FleetFile, machine: Machine, *, agent_digest: str) -> str:
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """A shared path that is copied from where it is now: as it is, with mode and owner, and never over another."""
+
+    name: str
+    to: str
+    at: str
+    kind: str
+    mode: str
+    owner: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What the script does beyond the fleet file, from what was found on a machine.
+
+    `units` has the lines of each drop-in's [Service] section, `adopted` the folder that is release 0.
+    """
+
+    units: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    adopted: str = ""
+    copies: tuple[Copy, ...] = ()
+
+
+def render(file: FleetFile, machine: Machine, *, agent_digest: str, found: Found = Found()) -> str:
     """The whole script for one machine."""
     user = machine.address.rpartition("@")[0] or "root"
     name = name_of(file)
     lines = ["set -eu", _ENSURE, *_folders(file, user)]
+    lines += _adopt(file, user, found.adopted) if found.adopted else []
+    lines += [_copy(each) for each in found.copies]
     lines += [
         f"ensure {shlex.quote(path)} {mode:o} <<'WAKELINE'\n{text}WAKELINE"
-        for path, (mode, text) in files_of(file, machine).items()
+        for path, (mode, text) in files_of(file, machine, found=found).items()
     ]
     lines += _checks(name)
     lines.append(f"echo 'agent {agent_digest[:12]} is sent at the first contact'")
@@ -39,10 +67,15 @@ def name_of(file: FleetFile) -> str:
     return f"wakeline-{file.fleet.app}-{file.fleet.environment}"
 
 
-def files_of(file: FleetFile, machine: Machine) -> dict[str, tuple[int, str]]:
+def units_of(file: FleetFile, machine: Machine) -> list[str]:
+    """The units of a machine's services."""
+    return [each.unit for each in _services(file, machine) if each.unit]
+
+
+def files_of(file: FleetFile, machine: Machine, *, found: Found = Found()) -> dict[str, tuple[int, str]]:
     """Every file that `setup` writes on a machine, with mode and text; `leave` takes them away again."""
     user, name = machine.address.rpartition("@")[0] or "root", name_of(file)
-    units = [each.unit for each in _services(file, machine) if each.unit]
+    units = units_of(file, machine)
     files = {
         f"/etc/sudoers.d/{name}": (0o440, _sudoers(user, units)),
         f"/usr/local/lib/wakeline/{name}-helper": (0o755, _helper(units)),
@@ -54,11 +87,11 @@ def files_of(file: FleetFile, machine: Machine) -> dict[str, tuple[int, str]]:
         f"/etc/systemd/system/{name}-catchup.timer": (0o644, _timer()),
     }
     for unit in units:
-        files[f"/etc/systemd/system/{unit}.d/{DROP_IN}"] = (0o644, _drop_in(file, name))
+        files[f"/etc/systemd/system/{unit}.d/{DROP_IN}"] = (0o644, _drop_in(file, name, found.units.get(unit)))
     return files
 
 
-_TOOLS = ("git", "python3", "systemctl")
+TOOLS = ("git", "python3", "systemctl")
 _ENSURE = """\
 ensure() {
     mkdir -p "$(dirname "$1")"
@@ -85,8 +118,35 @@ def _folders(file: FleetFile, user: str) -> list[str]:
             if in_place
             else [f'install -d -m 0755 -o {owner} -g "$(id -gn {owner})" {path} {path}/shared {path}/releases']
         ),
-        *(f"command -v {tool} >/dev/null || {{ echo 'missing: {tool}' >&2; exit 1; }}" for tool in _TOOLS),
+        *(f"command -v {tool} >/dev/null || {{ echo 'missing: {tool}' >&2; exit 1; }}" for tool in TOOLS),
     ]
+
+
+def _adopt(file: FleetFile, user: str, folder: str) -> list[str]:
+    """Release 0 is the folder that the services run from now, and `current` leads there until the first release."""
+    path, owner, old = shlex.quote(file.deploy.path), shlex.quote(user), shlex.quote(folder)
+    return [
+        f"if [ ! -e {path}/current ] && [ ! -L {path}/current ]; then",
+        f"    ln -sfn {old} {path}/releases/0",
+        f"    ln -s releases/0 {path}/current",
+        f"    chown -h {owner}: {path}/releases/0 {path}/current",
+        f"    echo {path}/current leads to {old}: release 0",
+        "fi",
+    ]
+
+
+def _copy(copy: Copy) -> str:
+    """Beside, then renamed: an interrupted copy is not taken for the whole. Its content is never shown."""
+    to, at, new = shlex.quote(copy.to), shlex.quote(copy.at), shlex.quote(f"{copy.to}.wakeline-new")
+    return f"""\
+if [ ! -e {to} ] && [ ! -L {to} ]; then
+    mkdir -p "$(dirname {to})"
+    rm -rf {new}
+    cp -a -- "$(readlink -f {at})" {new}
+    mv -n -T -- {new} {to}
+    rm -rf {new}
+    echo {to} copied from {at}
+fi"""
 
 
 def _checks(name: str) -> list[str]:
@@ -243,11 +303,14 @@ WantedBy=timers.target
 """
 
 
-def _drop_in(file: FleetFile, name: str) -> str:
+def _drop_in(file: FleetFile, name: str, lines: Sequence[str] | None) -> str:
+    """What moves a unit to `current`; without a look at the unit (`lines` None) only where it starts is known."""
     head = f"# Written by `wakeline setup`; `wakeline leave` removes it.\n[Unit]\nAfter={name}-boot.service\n"
     if file.deploy.layout is Layout.IN_PLACE:
         return head  # the unit starts in the checkout already
-    return f"{head}\n[Service]\nWorkingDirectory=\nWorkingDirectory={file.deploy.path}/current\n"
+    start = ("WorkingDirectory=", f"WorkingDirectory={file.deploy.path}/current")
+    body = "\n".join(start if lines is None else lines)
+    return f"{head}\n[Service]\n{body}\n"
 
 
 def _sandbox(user: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,15 @@ from wakeline.core import binding
 from wakeline.core.model import Machine
 from wakeline.core.records import Draft
 from wakeline.core.state import State
-from wakeline.driver import machine_script
+from wakeline.driver import becoming_root
+from wakeline.driver.adopting import Plan
+from wakeline.driver.becoming_root import CONNECT_S
 from wakeline.driver.project import Project
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.transports import Connection, Lost, NotReached
 from wakeline.errors import RolloutFailed
 
-CONNECT_S = 10.0
+_COPY_S = 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +36,22 @@ class Prepared:
 
 
 async def prepare(
-    project: Project, machines: tuple[Machine, ...], *, root_user: str, signers: str, replace: bool = False
+    project: Project,
+    plans: Sequence[Plan],
+    *,
+    root_user: str,
+    signers: str,
+    replace: bool = False,
+    copying: bool = False,
 ) -> list[Prepared]:
-    """Make every machine that answers ready; the others are named, with why.
+    """Do what was planned on every machine that answers; the others are named, with why.
 
     `signers` is the text of an allowed signers file: whose approvals the machines act on. Empty: anybody's. With
-    `replace` a name may be bound to another machine than before.
+    `replace` a name may be bound to another machine than before, with `copying` missing shared paths are copied.
     """
-    work = _Work(project, await project.writer.read(), root_user, signers, replace)
-    found = await asyncio.gather(*(work.prepare(machine) for machine in machines))
-    found = _each_its_own(found)
+    work = _Work(project, await project.writer.read(), root_user, signers, replace, copying)
+    found = _each_its_own(await asyncio.gather(*(_one(work, each) for each in plans)))
+    machines = [each.machine for each in plans]
     ids = {each.machine: machine_id for each, machine_id in found if machine_id}
     unsigned = {} if signers else {"unsigned": True}
     was = {each.name: {"renamed_from": each.renamed_from} if each.renamed_from else {} for each in machines}
@@ -113,10 +121,7 @@ class _Work:
     root_user: str
     signers: str
     replace: bool
-
-    async def prepare(self, machine: Machine) -> tuple[Prepared, str]:
-        """One machine, and the id that its name is bound to from now on."""
-        return await _one(self, machine)
+    copying: bool
 
     def refused(self, machine: Machine, machine_id: str) -> str:
         names = [each.name for each in self.project.file.fleet.machines]
@@ -130,16 +135,22 @@ class _Work:
         )
 
 
-async def _one(work: _Work, machine: Machine) -> tuple[Prepared, str]:
-    project = work.project
+async def _one(work: _Work, planned: Plan) -> tuple[Prepared, str]:
+    """One machine, and the id that its name is bound to from now on."""
+    project, machine = work.project, planned.machine
+    if planned.problem:
+        return Prepared(machine.name, (), planned.problem, reached=planned.reached), ""
     local = machine.address.startswith("local:")
     if local:
         Path(machine.address[len("local:") :]).mkdir(parents=True, exist_ok=True)
     done: list[str] = []
     try:
         if not local:
-            script = machine_script.render(project.file, machine, agent_digest=agent_file().digest)
-            done += await as_root(project, machine, script, verb="setup", root_user=work.root_user)
+            script = planned.script(project, copying=work.copying)
+            limit_s = _COPY_S if work.copying and planned.copies else becoming_root.LIMIT_S
+            done += await becoming_root.run(
+                project, machine, script, verb="setup", root_user=work.root_user, limit_s=limit_s
+            )
         connection = await project.transport_of(machine).connect(machine, limit_s=CONNECT_S)
         try:
             config = config_of(project, machine, signers=work.signers)
@@ -168,19 +179,3 @@ async def _configure(connection: Connection, config: Mapping[str, Any]) -> str:
     if "machine_id" not in answer:
         raise RolloutFailed(str(answer.get("problem") or "the agent refused"))
     return str(answer["machine_id"])
-
-
-async def as_root(project: Project, machine: Machine, script: str, *, verb: str, root_user: str) -> list[str]:
-    """Run a script of ours on a machine as root, and return its lines. Raises NotReached, Lost and RolloutFailed."""
-    address = machine.address.rpartition("@")[2]
-    there = dataclasses.replace(machine, address=f"{root_user}@{address}")
-    connection = await project.transport_of(there).connect(there, limit_s=CONNECT_S)
-    try:
-        command = "sh -s" if root_user == "root" else "sudo -n sh -s"
-        code, out, err = await connection.run(command, feed=script.encode(), limit_s=120.0)
-    finally:
-        await connection.close()
-    if code != 0:
-        words = (err or out).decode("utf-8", "replace").strip()[-500:]
-        raise RolloutFailed(f"{machine.name}: {verb} as {root_user} failed: {words}")
-    return out.decode("utf-8", "replace").split("\n")[:-1]

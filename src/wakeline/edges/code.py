@@ -72,6 +72,11 @@ class Code:
         """A file's text at a commit, or None."""
         return git.show_file(commit, path, at=self.copy)
 
+    def paths(self, commit: str) -> frozenset[str]:
+        """Every file and folder of a commit, relative to its top."""
+        listing = git.ask(["ls-tree", "-r", "-t", "--name-only", "-z", "--end-of-options", commit], at=self.copy)
+        return frozenset(filter(None, listing.split("\0")))
+
     def is_older(self, commit: str, than: str) -> bool:
         """True when `commit` is a strict ancestor of `than`; an unknown commit is not."""
         known = commit != than and self.has(commit) and self.has(than)
