@@ -29,6 +29,7 @@ SHIPPED = (
     "errors.py",
     "edges/process.py",
     "edges/git.py",
+    "edges/objects.py",
     "edges/clock.py",
     "edges/signing.py",
     "edges/ledgers",

@@ -56,8 +56,7 @@ def key_for(project: Project, state: State) -> Path | None:
 
 def signing_key(project: Project) -> Path | None:
     """The ssh key of whoever runs this, by $WAKELINE_SIGNING_KEY or git's `user.signingKey`."""
-    configured = git.call(["config", "--get", "user.signingKey"], at=project.checkout) if project.checkout else None
-    return signing.key_of_user(configured.out.decode("utf-8", "replace").strip() if configured else "")
+    return signing.key_of_user(lambda: git.setting("user.signingKey", at=project.checkout) if project.checkout else "")
 
 
 def signers_of(project: Project, given: str = "") -> str:

@@ -27,7 +27,7 @@ from wakeline.driver.walking import KNOCK_S, Early, Party, Walk
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.clock import boottime_s
 from wakeline.errors import Busy, InDoubt, Usage, WakelineError
-from wakeline.fleet import FleetFile
+from wakeline.fleet.file import FleetFile
 
 _TURN_S = 10.0
 _LOOK_S = 1.0

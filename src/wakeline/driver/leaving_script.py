@@ -12,7 +12,7 @@ import shlex
 from wakeline.core.model import Machine
 from wakeline.driver import machine_script
 from wakeline.driver.machine_script import DROP_IN, name_of
-from wakeline.fleet import FleetFile
+from wakeline.fleet.file import FleetFile
 
 KEPT = ("saved", "logs", "reports", "journal.jsonl")
 BUSY = 75  # EX_TEMPFAIL: the agent is at work there

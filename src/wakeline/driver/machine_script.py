@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from wakeline.agent import privileges
 from wakeline.core.model import Layout, Machine, Service
-from wakeline.fleet import FleetFile
+from wakeline.fleet.file import FleetFile
 
 HOME = "/var/lib/wakeline"
 DROP_IN = "50-wakeline.conf"

@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 import getpass
 import hashlib
-import importlib
 import os
 import socket
-import threading
 from pathlib import Path
 
 from wakeline.core.model import Machine, Repository
+from wakeline.driver import fleet_files
 from wakeline.driver.writer import Writer
 from wakeline.edges import git
 from wakeline.edges.code import Code
 from wakeline.edges.ledgers import open_ledger
-from wakeline.edges.ledgers.git import copy_of
-from wakeline.edges.transports import Transport
+from wakeline.edges.ledgers.git import copy_of, refs_of
+from wakeline.edges.transports import Transport, library
 from wakeline.errors import RolloutFailed, Usage
-from wakeline.fleet import FleetFile, load
+from wakeline.fleet.file import FleetFile
 
 FILE = "wakeline.toml"
 
@@ -39,7 +38,7 @@ class Project:
         text = self.code.file(commit, FILE)
         if text is None:
             raise Usage(f"commit {commit[:10]} has no {FILE}", hint="wakeline init writes one; commit and push it")
-        return load(text, name=f"{commit[:10]}:{FILE}")
+        return fleet_files.load(text, name=f"{commit[:10]}:{FILE}", workdir=_workdir())
 
     def pins(self, commit: str) -> dict[str, str]:
         """Where the branches of the further repositories are now, by the path that each is laid in at.
@@ -70,17 +69,21 @@ def open_project(folder: Path, *, reaches: bool = False) -> Project:
     """
     git.ensure_version(at=folder)
     checkout = _checkout(folder)
-    here = load((checkout / FILE).read_text(encoding="utf-8"), name=FILE)
-    if reaches and any(not machine.address.startswith("local:") for machine in here.fleet.machines):
-        threading.Thread(target=importlib.import_module, args=("asyncssh",), daemon=True).start()
     workdir = _workdir()
+    here = fleet_files.load((checkout / FILE).read_text(encoding="utf-8"), name=FILE, workdir=workdir)
+    if reaches and any(not machine.address.startswith("local:") for machine in here.fleet.machines):
+        library.begin()
     url = _absolute(here.git, checkout)
     code = Code(url, branch=here.branch, copy=copy_of(url, workdir=workdir))
-    tip = code.fetch()
+    ours = (here.fleet.app, here.fleet.environment)
+    beside, noted = refs_of(*ours) if here.ledger == here.git else ((), ())
+    tip = code.fetch(beside=beside, noted=noted)
     text = code.file(tip, FILE)
-    file = here if text is None else load(text, name=f"{here.branch}:{FILE}")
+    file = here if text is None else fleet_files.load(text, name=f"{here.branch}:{FILE}", workdir=workdir)
     where = url if file.ledger == file.git else file.ledger
-    ledger = open_ledger(where, app=file.fleet.app, environment=file.fleet.environment, workdir=workdir)
+    app, environment = file.fleet.app, file.fleet.environment
+    looked = code.looked if where == url and here.ledger == here.git and (app, environment) == ours else None
+    ledger = open_ledger(where, app=app, environment=environment, workdir=workdir, looked=looked)
     return Project(checkout, code, tip, file, Writer(ledger, by=who(), seen=_memory_of(where, file, workdir)))
 
 

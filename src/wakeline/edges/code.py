@@ -5,6 +5,7 @@ The user's checkout may be shallow, dirty or on another branch; what is deployed
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,27 +24,38 @@ class Code:
         self.url = url
         self.branch = branch
         self.copy = git.ensure_bare(copy)
+        self.looked: dict[str, str] = {}
         self._ref = f"refs/wakeline-code/{branch}"
+        self._tip = ""
+        self._files: dict[tuple[str, str], str | None] = {}
 
-    def fetch(self) -> str:
+    def fetch(self, *, beside: Sequence[str] = (), noted: Sequence[str] = ()) -> str:
         """Bring the branch here, with its history. Returns the commit that it is at.
 
+        Refs that match `beside` and `noted` are looked at in the same contact, and what those of `beside` point at is
+        brought here in the same fetch: over SSH every contact is a login. `looked` has them all afterwards.
         Raises Usage for a remote that has no such branch, and RolloutFailed when it cannot be asked.
         """
         source = f"refs/heads/{self.branch}"
         try:
-            tip = git.remote_refs(self.url, source, at=self.copy).get(source)
+            refs = git.remote_refs(self.url, source, *beside, *noted, at=self.copy)
+            tip = refs.pop(source, None)
             if tip is None:
                 what = f"{self.url} has no branch {self.branch}"
                 raise Usage(what, hint="push a commit to it, or set `branch` in wakeline.toml")
-            if not self.has(tip) or self._local_tip() != tip:
-                arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", self.url]
+            brought = {ref: each for ref, each in refs.items() if any(fnmatch.fnmatchcase(ref, one) for one in beside)}
+            absent = git.missing([tip, *brought.values()], at=self.copy)
+            wanted = [f"+{source}:{self._ref}"] if tip in absent or self._local_tip() != tip else []
+            wanted += [f"+{ref}:refs/wakeline-looked/{ref}" for ref, commit in brought.items() if commit in absent]
+            if wanted:
+                arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
                 with git.locked(self.copy):
-                    git.ask([*arguments, f"+{source}:{self._ref}"], at=self.copy, timeout_s=_FETCH_S)
+                    git.ask([*arguments, "--end-of-options", self.url, *wanted], at=self.copy, timeout_s=_FETCH_S)
         except git.GitFailed as error:
             raise RolloutFailed(
                 f"cannot fetch {self.url}: {error.message}", hint="can you fetch it by hand?"
             ) from error
+        self._tip, self.looked = tip, refs
         return tip
 
     def resolve(self, name: str, *, checkout: Path | None) -> str:
@@ -69,8 +81,10 @@ class Code:
         return git.call(["cat-file", "-e", f"{commit}^{{commit}}"], at=self.copy).code == 0
 
     def file(self, commit: str, path: str) -> str | None:
-        """A file's text at a commit, or None."""
-        return git.show_file(commit, path, at=self.copy)
+        """A file's text at a commit (a full id), or None."""
+        if (commit, path) not in self._files:
+            self._files[commit, path] = git.show_file(commit, path, at=self.copy)
+        return self._files[commit, path]
 
     def paths(self, commit: str) -> frozenset[str]:
         """Every file and folder of a commit, relative to its top."""
@@ -79,8 +93,10 @@ class Code:
 
     def is_older(self, commit: str, than: str) -> bool:
         """True when `commit` is a strict ancestor of `than`; an unknown commit is not."""
-        known = commit != than and self.has(commit) and self.has(than)
-        return known and git.is_ancestor(commit, than, at=self.copy)
+        try:
+            return commit != than and git.is_ancestor(commit, than, at=self.copy)
+        except git.GitFailed:
+            return False
 
     def subjects(self, since: str, until: str, *, most: int = 50) -> Sequence[tuple[str, str, str]]:
         """Commits after `since` up to `until`, newest first: id, author, subject."""
@@ -107,5 +123,8 @@ class Code:
         return any(git.call(["show-ref", "--quiet", "--", *refs], at=place).code == 0 for place in places)
 
     def _local_tip(self) -> str:
+        """Where the branch is, as last fetched."""
+        if self._tip:
+            return self._tip
         finished = git.call(["rev-parse", "--quiet", "--verify", self._ref], at=self.copy)
         return finished.out.decode().strip() if finished.code == 0 else ""

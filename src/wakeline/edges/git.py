@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from wakeline.edges import process
+from wakeline.edges import objects, process
 from wakeline.errors import ExitCode, WakelineError
 
 VERSION_WANTED = (2, 30)
@@ -122,6 +122,12 @@ def top(folder: Path) -> Path:
     return Path(ask(["rev-parse", "--show-toplevel"], at=folder).strip())
 
 
+def setting(name: str, *, at: Path) -> str:
+    """The user's own setting, or nothing."""
+    finished = call(["config", "--get", name], at=at)
+    return finished.out.decode("utf-8", "replace").strip() if finished.code == 0 else ""
+
+
 def resolve(name: str, *, at: Path) -> str:
     """The full id of the commit that a name stands for. Raises GitFailed for what is no commit."""
     return ask(["rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}"], at=at).strip()
@@ -146,6 +152,15 @@ def remote_refs(url: str, *patterns: str, at: Path, timeout_s: float = 60.0) -> 
     listing = ask(["ls-remote", "--quiet", "--end-of-options", url, *patterns], at=at, timeout_s=timeout_s)
     pairs = (line.split("\t", 1) for line in listing.splitlines() if "\t" in line)
     return {ref: commit for commit, ref in pairs}
+
+
+def missing(commits: Iterable[str], *, at: Path) -> set[str]:
+    """Those of these full ids that a repository of ours lacks; one question to git, and none for what lies loose."""
+    asked = [each for each in dict.fromkeys(commits) if not objects.is_loose(at, each)]
+    if not asked:
+        return set()
+    answers = ask(["cat-file", "--batch-check=%(objecttype)"], at=at, input="\n".join(asked).encode() + b"\n")
+    return {each for each, answer in zip(asked, answers.splitlines()) if answer != "commit"}
 
 
 @contextlib.contextmanager

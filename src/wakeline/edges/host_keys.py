@@ -13,7 +13,7 @@ from pathlib import Path
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
 from wakeline.edges import process
-from wakeline.edges.transports import NotReached
+from wakeline.edges.transports import NotReached, library
 from wakeline.edges.transports.way import address_of
 
 _KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
@@ -37,8 +37,7 @@ class HostKey:
 
 async def ask(machine: Machine, *, limit_s: float) -> HostKey:
     """The host key that a machine shows. Raises NotReached where it does not answer."""
-    import asyncssh  # noqa: PLC0415 - slow to import
-
+    asyncssh = library.asyncssh()
     address = await address_of(machine, limit_s=limit_s)
     cause = "it showed no host key of a kind that we ask for"
     for kind in _KINDS:

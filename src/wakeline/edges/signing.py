@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from wakeline.edges import process
@@ -56,15 +57,15 @@ def public_key(key: Path) -> str:
     return " ".join(text.split()[:2])
 
 
-def key_of_user(git_key: str) -> Path | None:
+def key_of_user(git_key: Callable[[], str]) -> Path | None:
     """The key to sign with: $WAKELINE_SIGNING_KEY, or git's own `user.signingKey` where it is a file."""
-    for found in (os.environ.get("WAKELINE_SIGNING_KEY", ""), git_key):
-        if found:
-            place = Path(found).expanduser()
-            if not place.is_file():
-                raise Usage(f"the signing key {found} is not a file", hint="WAKELINE_SIGNING_KEY=path of an ssh key")
-            return place
-    return None
+    found = os.environ.get("WAKELINE_SIGNING_KEY", "") or git_key()
+    if not found:
+        return None
+    place = Path(found).expanduser()
+    if not place.is_file():
+        raise Usage(f"the signing key {found} is not a file", hint="WAKELINE_SIGNING_KEY=path of an ssh key")
+    return place
 
 
 def _keygen(arguments: list[str], what: str) -> str:

@@ -11,8 +11,8 @@ import tomllib
 from pydantic import BaseModel, ValidationError
 
 from wakeline.core import model
-from wakeline.core.model import SCRIPT
 from wakeline.errors import Usage
+from wakeline.fleet.file import Deploy, FleetFile
 from wakeline.fleet.schema import File, MachineTable, ServiceTable, StageTable
 
 
@@ -35,102 +35,6 @@ class FleetFileError(Usage):
             where = f"{name}: {problem.path}: " if problem.path else f"{name}: "
             lines.append(where + problem.message + (f" (did you mean `{problem.guess}`?)" if problem.guess else ""))
         super().__init__("\n".join(lines), hint="wakeline docs shows every key with an example")
-
-
-@dataclasses.dataclass(frozen=True)
-class FleetFile:
-    """A fleet file that holds together."""
-
-    fleet: model.Fleet
-    git: str
-    branch: str
-    ledger: str
-    deploy: Deploy
-    steps: tuple[model.Step, ...]
-    services: tuple[model.Service, ...]
-    repositories: tuple[model.Repository, ...]
-
-    def orders(
-        self, *, fleet: model.Fleet, release: int, commit: str, pins: Mapping[str, str], rollback: bool, barrier: int
-    ) -> dict[str, model.Order]:
-        """One order per machine of `fleet`, which may be newer than this file: a rollback walks today's machines."""
-        return {
-            machine.name: self._order(
-                machine, stage=stage, lead=fleet.lead, release=release, commit=commit, pins=pins, rollback=rollback,
-                barrier=barrier,
-            )
-            for stage in fleet.stages
-            for machine in stage.machines
-        }  # fmt: skip
-
-    def _order(
-        self,
-        machine: model.Machine,
-        *,
-        stage: model.Stage,
-        lead: str,
-        release: int,
-        commit: str,
-        pins: Mapping[str, str],
-        rollback: bool,
-        barrier: int,
-    ) -> model.Order:
-        mine = frozenset(machine.roles)
-        path = self.deploy.path
-        if path.startswith(".") and machine.address.startswith("local:"):
-            path = f"{machine.address[len('local:') :]}/{path}"
-        return model.Order(
-            app=self.fleet.app,
-            environment=self.fleet.environment,
-            machine=machine.name,
-            stage=stage.name,
-            release=release,
-            commit=commit,
-            git=self.git,
-            branch=self.branch,
-            path=path,
-            lead=machine.name == lead,
-            rollback=rollback,
-            layout=self.deploy.layout,
-            shared=self.deploy.shared,
-            keep=self.deploy.keep,
-            roles=machine.roles,
-            steps=tuple(step for step in self._steps(machine) if step.once or _for(step.roles, mine)),
-            services=tuple(service for service in self.services if _for(service.roles, mine)),
-            repositories=tuple(dataclasses.replace(each, commit=pins.get(each.path, "")) for each in self.repositories),
-            env_file=self.deploy.env_file,
-            search_path=self.deploy.search_path,
-            barrier=barrier,
-            boot_limit_s=self.deploy.boot_limit_s,
-            renamed_from=machine.renamed_from,
-            on_retire=self.deploy.on_retire,
-        )
-
-    def _steps(self, machine: model.Machine) -> tuple[model.Step, ...]:
-        if not self.deploy.script:
-            return self.steps
-        role = machine.roles[0] if machine.roles else machine.name
-        command = self.deploy.script.replace("{role}", role).replace("{machine}", machine.name)
-        once = model.Step("script-once", command, once=True, verify=command)
-        own = (model.Step(SCRIPT, command), *((once,) if self.deploy.script_once else ()))
-        return (*own, *self.steps)
-
-
-@dataclasses.dataclass(frozen=True)
-class Deploy:
-    """Where and how a release is laid out."""
-
-    path: str
-    layout: model.Layout
-    shared: tuple[str, ...]
-    keep: int
-    env_file: str
-    search_path: tuple[str, ...]
-    boot_limit_s: float
-    lease_s: float
-    script: str
-    script_once: bool
-    on_retire: str = model.KEEP
 
 
 def load(text: str, *, name: str = "wakeline.toml") -> FleetFile:
@@ -296,10 +200,6 @@ def _twice(what: str, names: list[str]) -> Iterator[Problem]:
 
 def _gates(stage: StageTable) -> bool:
     return any(m.presence == "always" for m in stage.machine) if stage.gates is None else stage.gates
-
-
-def _for(roles: tuple[str, ...], mine: frozenset[str]) -> bool:
-    return not roles or bool(mine & set(roles))
 
 
 def _fleet_file(file: File) -> FleetFile:

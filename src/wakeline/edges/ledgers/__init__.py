@@ -62,12 +62,17 @@ class Ledger(Protocol):
         """The last word of every machine that left one."""
 
 
-def open_ledger(url: str, *, app: str, environment: str, workdir: Path) -> Ledger:
-    """The store that a URL names: `sqlite:///path`, or a git remote. `workdir` keeps a git store's local copy."""
+def open_ledger(
+    url: str, *, app: str, environment: str, workdir: Path, looked: Mapping[str, str] | None = None
+) -> Ledger:
+    """The store that a URL names: `sqlite:///path`, or a git remote. `workdir` keeps a git store's local copy.
+
+    `looked` is where a git remote's refs were a moment ago, for who has just asked: the first read believes it.
+    """
     if url.startswith("sqlite:///"):
         from wakeline.edges.ledgers.sqlite import SqliteLedger  # noqa: PLC0415 - only one store is needed
 
         return SqliteLedger(Path(url[len("sqlite://") :]), app=app, environment=environment)
     from wakeline.edges.ledgers.git import GitLedger  # noqa: PLC0415 - only one store is needed
 
-    return GitLedger(url, app=app, environment=environment, workdir=workdir)
+    return GitLedger(url, app=app, environment=environment, workdir=workdir, looked=looked)

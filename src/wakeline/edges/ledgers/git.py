@@ -35,11 +35,22 @@ _LOG_BYTES_MAX = 1 << 30  # a fleet's whole memory: ten thousand releases of one
 class GitLedger:
     """One fleet's log on one remote. Keeps a bare copy in `workdir`, so an unchanged log costs one look."""
 
-    def __init__(self, url: str, *, app: str, environment: str, workdir: Path, ref: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        app: str,
+        environment: str,
+        workdir: Path,
+        ref: str = "",
+        looked: Mapping[str, str] | None = None,
+    ) -> None:
         self._url = url
         self._base = f"refs/wakeline/{app}/{environment}"
         self._ref = ref or f"{self._base}/log"
         self._copy = copy_of(url, workdir=workdir)
+        self._looked = None if looked is None else dict(looked)
+        self._heard = None if looked is None else dict(looked)
         self._commit = ""
         self._log = Log()
         self._agents: frozenset[str] = frozenset()
@@ -48,7 +59,8 @@ class GitLedger:
     def read(self) -> Log:
         """See Ledger.read."""
         with self._asking():
-            return self._read(self._remote_tip())
+            looked, self._looked = self._looked, None
+            return self._read(self._remote_tip() if looked is None else self._tip_in(looked))
 
     def stamp(self) -> str:
         """See Ledger.stamp: the commit that the remote's ref is at."""
@@ -64,7 +76,7 @@ class GitLedger:
     ) -> bool:
         """See Ledger.append. A pin or an agent that the remote refuses is a warning, never a failure."""
         with self._asking():
-            words = ""
+            self._looked, words = None, ""
             for _ in range(_TRIES):
                 if self._log.tip != records[0].previous:
                     self._read(self._remote_tip())
@@ -131,9 +143,11 @@ class GitLedger:
         """See Ledger.check_ins. One that is not ours to read is passed over."""
         with self._asking():
             prefix = f"{self._base}/check-in/"
-            refs = git.remote_refs(self._url, f"{prefix}*", at=self._copy, timeout_s=_REMOTE_S)
-            missing = [commit for commit in refs.values() if not self._has(commit)]
-            if missing:
+            heard, self._heard = self._heard, None
+            if heard is None:
+                heard = git.remote_refs(self._url, f"{prefix}*", at=self._copy, timeout_s=_REMOTE_S)
+            refs = {ref: commit for ref, commit in heard.items() if ref.startswith(prefix)}
+            if git.missing(refs.values(), at=self._copy):
                 self._fetch([f"+{ref}:{ref}" for ref in refs])
             found = {}
             for ref, commit in refs.items():
@@ -163,7 +177,11 @@ class GitLedger:
     def _remote_tip(self) -> str:
         """Where the log ends there. The same look says which agents are there: the server lists all refs anyway."""
         refs = git.remote_refs(self._url, self._ref, self._agent_ref("*"), at=self._copy, timeout_s=_REMOTE_S)
-        self._agents = frozenset(ref.rpartition("/")[2] for ref in refs if ref != self._ref)
+        return self._tip_in(refs)
+
+    def _tip_in(self, refs: Mapping[str, str]) -> str:
+        prefix = self._agent_ref("")
+        self._agents = frozenset(ref[len(prefix) :] for ref in refs if ref.startswith(prefix))
         return refs.get(self._ref, "")
 
     def _agent_ref(self, digest: str) -> str:
@@ -249,12 +267,11 @@ class GitLedger:
         return wanted <= {record.id for record in self._log.records}
 
     def _has(self, commit: str) -> bool:
-        if objects.is_loose(self._copy, commit):
-            return True
-        return git.call(["cat-file", "-e", f"{commit}^{{commit}}"], at=self._copy).code == 0
+        return not git.missing([commit], at=self._copy)
 
     def _fetch(self, refspecs: Sequence[str]) -> None:
-        arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", self._url]
+        arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
+        arguments += ["--end-of-options", self._url]
         git.ask([*arguments, *refspecs], at=self._copy, timeout_s=_REMOTE_S)
 
     def _message(self, commit: str) -> str:
@@ -273,6 +290,14 @@ def _says_updated(out: bytes, pushed: str) -> bool:
     """True when `git push --porcelain` reports that ref as updated: ` `, `*` or `+`, then FROM:TO (git-push(1))."""
     lines = (line.split("\t") for line in out.decode("utf-8", "replace").splitlines())
     return any(len(line) >= 2 and line[0] in (" ", "*", "+") and line[1] == pushed for line in lines)
+
+
+def refs_of(app: str, environment: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a fleet's ledger is in a remote, as patterns: its log and its machines' check-ins, which are read, and the
+    agents, of which one only asks whether they are there.
+    """
+    base = f"refs/wakeline/{app}/{environment}"
+    return (f"{base}/log", f"{base}/check-in/*"), (f"{base}/agent/*",)
 
 
 def copy_of(url: str, *, workdir: Path) -> Path:

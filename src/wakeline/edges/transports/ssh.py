@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import Conversation, Lost, NotReached, place, way
+from wakeline.edges.transports import Conversation, Lost, NotReached, library, place, way
 from wakeline.edges.transports.trust import Trusted
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ class SshTransport:
         self, address: way.Address, *, name: str, limit_s: float, via: Any = None, hops: int = 0
     ) -> asyncssh.SSHClientConnection:
         """A connection to a machine or a jump host, through `via` or whatever ~/.ssh/config says. Raises NotReached."""
-        import asyncssh  # noqa: PLC0415 - 0.2 s, paid only when a machine is reached by SSH
-
+        asyncssh = library.asyncssh()
         seen = _Seen()
         options = self._options(asyncssh, address, seen=seen)
         path = self._trusted(options, address, name=name)
@@ -225,11 +224,9 @@ class SshConnection:
     """One SSH connection; the agent and small commands each get a channel of their own on it."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection, *, home: str) -> None:
-        import asyncssh  # noqa: PLC0415 - imported already by whoever made the connection
-
         self._connection = connection
         self._home = home
-        self._errors: type[Exception] = asyncssh.Error
+        self._errors: type[Exception] = library.asyncssh().Error
 
     async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
         """See Connection.converse. One round trip when the agent is there, one more to send it."""

@@ -1,0 +1,53 @@
+"""Imports the SSH library without its detour through a compiler.
+
+asyncssh looks for liboqs when it is imported (asyncssh/crypto/pq.py, for the sntrup761 key exchange), by
+`ctypes.util.find_library`, which starts ldconfig, gcc and ld, twice: 40 ms, and 100 ms beside other work. The loader
+that would load the library knows where it is, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ctypes.util
+import importlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+_LOOKED_FOR = ("oqs", "liboqs")
+_NAMES = ("liboqs.so", "liboqs.dylib")
+_one_at_a_time = threading.Lock()
+
+
+def asyncssh() -> Any:
+    """The library. The first call imports it, which takes 0.15 s."""
+    with _one_at_a_time, _asking_the_loader():
+        return importlib.import_module("asyncssh")
+
+
+def begin() -> None:
+    """Import it beside other work."""
+    threading.Thread(target=asyncssh, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _asking_the_loader() -> Iterator[None]:
+    search = ctypes.util.find_library
+
+    def find(name: str) -> str | None:
+        return _loadable() if name in _LOOKED_FOR else search(name)
+
+    ctypes.util.find_library = find
+    try:
+        yield
+    finally:
+        ctypes.util.find_library = search
+
+
+def _loadable() -> str | None:
+    for name in _NAMES:
+        with contextlib.suppress(OSError):  # it is not installed, which is the usual case
+            ctypes.CDLL(name)
+            return name
+    return None

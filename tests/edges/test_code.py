@@ -1,0 +1,126 @@
+"""The app's code, its ledger and its check-ins are looked at in one contact with the remote."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from wakeline.core.records import GENESIS, Draft, chain
+from wakeline.edges import git
+from wakeline.edges.code import Code
+from wakeline.edges.ledgers import open_ledger
+from wakeline.edges.ledgers.git import copy_of, refs_of
+
+
+def run_git(*arguments: str, at: Path) -> str:
+    done = subprocess.run(["git", *arguments], cwd=at, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def remote(tmp_path):
+    run_git("init", "-q", "--bare", "-b", "main", "remote.git", at=tmp_path)
+    run_git("init", "-q", "-b", "main", "checkout", at=tmp_path)
+    commit(tmp_path, "first")
+    return tmp_path / "remote.git"
+
+
+def commit(folder: Path, text: str) -> str:
+    checkout = folder / "checkout"
+    (checkout / "file").write_text(text)
+    run_git("add", ".", at=checkout)
+    run_git("-c", "user.name=a", "-c", "user.email=a@a", "commit", "-qm", text, at=checkout)
+    run_git("push", "-q", str(folder / "remote.git"), "main", at=checkout)
+    return run_git("rev-parse", "HEAD", at=checkout)
+
+
+@pytest.fixture
+def contacts(monkeypatch):
+    """The verbs of git that reach the remote, as they are used."""
+    used: list[str] = []
+    call = git.call
+
+    def noting(arguments, **more):
+        if arguments[0] in ("ls-remote", "fetch", "push"):
+            used.append(arguments[0])
+        return call(arguments, **more)
+
+    monkeypatch.setattr(git, "call", noting)
+    return used
+
+
+def open_both(remote: Path, workdir: Path):
+    code = Code(str(remote), branch="main", copy=copy_of(str(remote), workdir=workdir))
+    beside, noted = refs_of("shop", "uat")
+    tip = code.fetch(beside=beside, noted=noted)
+    ledger = open_ledger(str(remote), app="shop", environment="uat", workdir=workdir, looked=code.looked)
+    return code, tip, ledger
+
+
+def write(remote: Path, workdir: Path, name: str, *, previous: str = GENESIS) -> str:
+    (record,) = chain([Draft("held", {"machine": name})], ids=[name], previous=previous, at="t", by="ann")
+    assert open_ledger(str(remote), app="shop", environment="uat", workdir=workdir).append([record])
+    return record.hash
+
+
+def test_code_log_and_check_ins_cost_one_question_and_one_fetch(remote, tmp_path, contacts):
+    other = tmp_path / "other"
+    write(remote, other, "one")
+    open_ledger(str(remote), app="shop", environment="uat", workdir=other).check_in("uat", {"release": 3})
+    tip = commit(tmp_path, "second")
+    contacts.clear()
+    code, found, ledger = open_both(remote, tmp_path / "mine")
+    assert found == tip
+    assert code.file(tip, "file") == "second"
+    assert [each.id for each in ledger.read().records] == ["one"]
+    assert ledger.check_ins() == {"uat": {"release": 3}}
+    assert contacts == ["ls-remote", "fetch"]
+
+
+def test_where_nothing_has_moved_one_question_is_all(remote, tmp_path, contacts):
+    write(remote, tmp_path / "other", "one")
+    open_both(remote, tmp_path / "mine")
+    contacts.clear()
+    _, _, ledger = open_both(remote, tmp_path / "mine")
+    assert len(ledger.read().records) == 1
+    assert contacts == ["ls-remote"]
+
+
+def test_a_look_is_believed_once_and_the_next_read_asks_again(remote, tmp_path):
+    _, _, ledger = open_both(remote, tmp_path / "mine")
+    write(remote, tmp_path / "other", "later")
+    assert ledger.read().records == ()
+    assert [each.id for each in ledger.read().records] == ["later"]
+
+
+def test_an_agent_that_the_look_found_is_not_pushed_again(remote, tmp_path, contacts):
+    other = open_ledger(str(remote), app="shop", environment="uat", workdir=tmp_path / "other")
+    other.read()
+    first, second = chain(
+        [Draft("held", {"machine": "a"}), Draft("held", {"machine": "b"})],
+        ids=["a", "b"], previous=GENESIS, at="t", by="ann",
+    )  # fmt: skip
+    assert other.append([first], agents={"d" * 64: b"agent"})
+    _, _, ledger = open_both(remote, tmp_path / "mine")
+    assert "agent/" in "".join(run_git("for-each-ref", "refs/wakeline", at=remote))
+    ledger.read()
+    assert ledger._missing({"d" * 64: b"agent"}) == []
+    assert ledger.append([second], agents={"d" * 64: b"agent"})
+
+
+def test_an_append_after_an_old_look_loses_to_who_was_faster(remote, tmp_path):
+    _, _, ledger = open_both(remote, tmp_path / "mine")
+    ledger.read()
+    write(remote, tmp_path / "other", "faster")
+    (mine,) = chain([Draft("held", {"machine": "x"})], ids=["slow"], previous=GENESIS, at="t", by="bob")
+    assert ledger.append([mine]) is False
+
+
+def test_a_commit_that_is_not_here_is_older_than_nothing(remote, tmp_path):
+    code, tip, _ = open_both(remote, tmp_path / "mine")
+    assert not code.is_older("0" * 40, tip)
+    assert not code.is_older(tip, "0" * 40)
+    second = commit(tmp_path, "second")
+    code.fetch()
+    assert code.is_older(tip, second)
+    assert not code.is_older(second, second)

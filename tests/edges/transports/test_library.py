@@ -1,0 +1,41 @@
+"""The SSH library is imported without starting a compiler, and without touching anybody else's search."""
+
+import ctypes.util
+import json
+import subprocess
+import sys
+
+from wakeline.edges.transports import library
+
+SCRIPT = """
+import json, subprocess, sys
+started = []
+popen = subprocess.Popen.__init__
+def noting(self, argv, *rest, **more):
+    started.append(argv[0])
+    popen(self, argv, *rest, **more)
+subprocess.Popen.__init__ = noting
+from wakeline.edges.transports import library
+library.begin()
+print(json.dumps([library.asyncssh().__name__, started]))
+"""
+
+
+def test_importing_it_starts_no_compiler():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    name, started = json.loads(done.stdout)
+    assert name == "asyncssh"
+    assert [each for each in started if not each.endswith("ldconfig")] == []
+
+
+def test_others_search_for_libraries_as_before():
+    before = ctypes.util.find_library
+    library.asyncssh()
+    assert ctypes.util.find_library is before
+
+
+def test_a_library_of_another_name_is_still_searched_for(monkeypatch):
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: f"found {name}")
+    with library._asking_the_loader():
+        assert ctypes.util.find_library("z") == "found z"
+        assert ctypes.util.find_library("oqs") == library._loadable()
