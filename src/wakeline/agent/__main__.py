@@ -147,7 +147,7 @@ def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any, e
     journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
     reports = home.waiting_reports()
     known = {
-        "current": _what_runs(home, order.path).get("current"),
+        "current": _current(home, order.path),
         "claims": keeper.claims(home.folder, journal.entries),
     }
     channel.send("hello", **_facts(home), **known, reports=[body for _, body in reports])
@@ -203,6 +203,13 @@ def _refuse(channel: wire.Channel, cause: str, *, release: int = 0) -> int:
 
 def _facts(home: Home) -> dict[str, Any]:
     return {"machine_id": home.identity, "boot_id": boot_id(), "app": home.app, "environment": home.environment}
+
+
+def _current(home: Home, path: str) -> int | None:
+    try:
+        return in_place.runs_now(home, Path(path))
+    except (WakelineError, OSError):
+        return None  # what is wrong is said by the run itself
 
 
 def _what_runs(home: Home, path: str) -> dict[str, Any]:

@@ -76,10 +76,11 @@ def point_link(link: Path, target: str) -> None:
 def sync_tree(root: Path) -> None:
     """Make everything below `root` durable.
 
-    One syncfs writes the bulk out; the fsyncs after it cost little then, and hold on file systems that do not pass
-    syncfs on (FUSE).
+    One syncfs does it where its word is good. Elsewhere, such as on FUSE, which does not pass it on, every file and
+    folder is synced by itself: that costs a flush of the disk each (measured: 200 files 1.2 s, against 0.1 s).
     """
-    _syncfs(root)
+    if _syncfs(root) and _may_be_trusted(root):
+        return
     for folder, _names, files in os.walk(root):
         for name in files:
             path = os.path.join(folder, name)  # noqa: PTH118 - tens of thousands of files: Path costs seconds here
@@ -106,11 +107,40 @@ def _sync_file(path: str) -> None:
 _NOT_SYNCABLE = (22, 30)  # EINVAL: a pipe or a device; EROFS: nothing of ours to write
 
 
-def _syncfs(root: Path) -> None:
+_WAITS_AND_TELLS = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # xfs
+        0x9123683E,  # btrfs
+        0xF2F52010,  # f2fs
+        0x794C7630,  # overlayfs, which syncs the file system below
+        0x01021994,  # tmpfs, where nothing outlives a power cut anyway
+    }
+)
+_TELLS_SINCE = (5, 8)  # syncfs(2): since this kernel an error of writing back is reported
+
+
+def _syncfs(root: Path) -> bool:
+    """Write everything of a file system out. True when the kernel says that it is on disk."""
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-        if syncfs is None or syncfs(fd) != 0:
-            os.sync()
+        if syncfs is not None and syncfs(fd) == 0:
+            return True
     finally:
         os.close(fd)
+    os.sync()
+    return False
+
+
+def _may_be_trusted(root: Path) -> bool:
+    """Whether the file system's syncfs waits for its disk, and the kernel tells of what went wrong."""
+    statfs = getattr(ctypes.CDLL(None, use_errno=True), "statfs", None)
+    found = (ctypes.c_long * 64)()  # struct statfs is 120 bytes; its first word is f_type, see statfs(2)
+    if statfs is None or statfs(os.fsencode(root), ctypes.byref(found)) != 0:
+        return False
+    return found[0] in _WAITS_AND_TELLS and _kernel() >= _TELLS_SINCE
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdigit())

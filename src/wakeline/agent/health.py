@@ -16,8 +16,9 @@ from wakeline.core.model import Health, Order, Service
 from wakeline.errors import RolloutFailed
 
 _IN_A_ROW = 2
-_FIRST_PAUSE_S = 0.05
-_PAUSE_MAX_S = 1.0
+_PAUSE_S = 0.05  # between two good looks
+_SHARE = 0.1  # a look that found it not yet healthy is followed by another after a tenth of the time waited so far
+_PAUSE_MIN_S, _PAUSE_MAX_S = 0.02, 1.0
 _BODY_MAX = 1024 * 1024
 _ONE_TRY_S = 5.0
 
@@ -41,8 +42,9 @@ def poll(
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
     """Look until it was fine twice in a row (empty), or time is up (what was last wrong)."""
-    ends = clock() + within_s
-    good, pause = 0, _FIRST_PAUSE_S
+    began = clock()
+    ends = began + within_s
+    good = 0
     while True:
         problem = look()
         good = 0 if problem else good + 1
@@ -50,8 +52,9 @@ def poll(
             return ""
         if clock() >= ends:
             return problem or f"it did not stay healthy within {within_s:g} s"
+        waited = clock() - began
+        pause = min(max(_PAUSE_MIN_S, waited * _SHARE), _PAUSE_MAX_S) if problem else _PAUSE_S
         sleep(min(pause, max(0.0, ends - clock())))
-        pause = min(pause * 1.5, _PAUSE_MAX_S) if problem else _FIRST_PAUSE_S
 
 
 def ask(url: str, *, contains: str, timeout_s: float = _ONE_TRY_S) -> str:

@@ -27,6 +27,7 @@ _OPTIONS = (
     *("-c", "gc.autoDetach=false"),
     *("-c", "core.fsync=all"),
 )
+_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
 _TRIES = 3
 _PAUSE_S = 1.0
 
@@ -76,8 +77,9 @@ def has_commit(repository: Path, commit: str) -> bool:
 def fetch(repository: Path, *, url: str, commit: str, branch: str, pin: str, shallow: bool = True) -> None:
     """Bring one commit here and pin it as `pin`. Costs no contact when it is here already."""
     if not has_commit(repository, check_commit(commit)):
-        _fetch(repository, url=url, commit=commit, branch=branch, shallow=shallow)
-    git(["update-ref", "--end-of-options", pin, commit], at=repository)
+        _fetch(repository, url=url, commit=commit, branch=branch, pin=pin, shallow=shallow)
+    else:
+        git(["update-ref", "--end-of-options", pin, commit], at=repository)
 
 
 def tree_size(repository: Path, commit: str) -> int:
@@ -96,8 +98,10 @@ def head(work_tree: Path) -> str:
 
 
 def add_work_tree(repository: Path, *, folder: Path, commit: str) -> None:
-    """Lay a commit out in a new folder. A folder that is there must have been removed before."""
-    git(["worktree", "prune"], at=repository)
+    """Lay a commit out in a new folder. A folder that is there must have been removed before.
+
+    `--force` also takes the name of a work tree whose folder is gone, so nothing is pruned first: git-worktree(1).
+    """
     git(["worktree", "add", "--quiet", "--force", "--detach", "--end-of-options", str(folder), commit], at=repository)
 
 
@@ -107,24 +111,31 @@ def changed_paths(work_tree: Path) -> list[str]:
     return [os.fsdecode(entry[3:]) for entry in raw.split(b"\0") if entry]
 
 
-def _fetch(repository: Path, *, url: str, commit: str, branch: str, shallow: bool) -> None:
+def tidy(repository: Path) -> None:
+    """What git does of its own accord after some fetches, at a time when nobody waits for it."""
+    git(["maintenance", "run", "--auto", "--quiet"], at=repository, timeout_s=600.0)
+
+
+def _fetch(repository: Path, *, url: str, commit: str, branch: str, pin: str, shallow: bool) -> None:
     depth = ["--depth=1"] if shallow else []
     ways = (
-        [*depth, "--end-of-options", url, commit],
+        [*depth, "--end-of-options", url, f"+{commit}:{pin}"],
         ["--end-of-options", url, f"+refs/heads/{branch}:refs/wakeline/branch"],  # a server that refuses bare ids
     )
     problem = GitFailed("nothing was tried")
     for attempt in range(_TRIES):
         for way in ways:
             try:
-                git(["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", *way], at=repository, timeout_s=600.0)
+                git([*_FETCH, *way], at=repository, timeout_s=600.0)
             except GitFailed as error:
                 problem = error
                 continue
-            if has_commit(repository, commit):
-                return
-            if way is ways[-1]:  # the remote has answered: to ask again would bring the same
+            if way is ways[0]:
+                return  # git has checked that everything is here, and pinned it
+            if not has_commit(repository, commit):  # the remote has answered: to ask again would bring the same
                 raise GitFailed(f"commit {commit} is not on branch {branch} of {_without_password(url)}")
+            git(["update-ref", "--end-of-options", pin, commit], at=repository)
+            return
         if attempt + 1 < _TRIES:
             time.sleep(_PAUSE_S * (attempt + 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     raise GitFailed(f"cannot fetch {commit[:10]} from {_without_password(url)}: {problem.message}")

@@ -1,7 +1,7 @@
 """Restarts, reloads and stops the services of an order: systemd units, or commands of the user's.
 
-A unit is looked at before it is touched: one that is not there or is masked has a plain message. `reset-failed` goes
-first, because a deploy, a rollback and a retry in a row meet StartLimitBurst for real.
+A unit is looked at before it is touched: one that is not there or is masked has a plain message. A deploy, a rollback
+and a retry in a row meet StartLimitBurst for real: systemd says so in a property, and then `reset-failed` goes first.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from wakeline.errors import RolloutFailed
 
 _LIMIT_S = 120.0
 _LOOK_S = 0.25
+_TOO_OFTEN = "start-limit-hit"
 
 
 def mine(order: Order) -> list[Service]:
@@ -43,12 +44,21 @@ def restart(bench: steps.Bench, service: Service, *, way: str, folder: Path) -> 
     if not service.unit:
         _command(bench, service, "restart", service.restart)
         return
-    _systemctl("reset-failed", service.unit, way=way, may_fail=True)
-    if service.reload and show(service.unit).get("ActiveState") == "active":
+    before = show(service.unit)
+    if service.reload and before.get("ActiveState") == "active":
         _systemctl("reload", service.unit, way=way)
         if runs_from(service.unit, folder):
             return
-    _systemctl("restart", service.unit, way=way)
+    # A unit that failed keeps its old Result when a start is refused, so its failure is forgotten first.
+    if before.get("Result") != "success":
+        _systemctl("reset-failed", service.unit, way=way, may_fail=True)
+    try:
+        _systemctl("restart", service.unit, way=way)
+    except RolloutFailed:
+        if show(service.unit).get("Result") != _TOO_OFTEN:
+            raise
+        _systemctl("reset-failed", service.unit, way=way, may_fail=True)
+        _systemctl("restart", service.unit, way=way)
 
 
 def stop(bench: steps.Bench, service: Service, *, way: str) -> None:
