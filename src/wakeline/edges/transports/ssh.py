@@ -68,7 +68,9 @@ class SshTransport:
         self, address: way.Address, *, name: str, limit_s: float, via: Any = None, hops: int = 0
     ) -> asyncssh.SSHClientConnection:
         """A connection to a machine or a jump host, through `via` or whatever ~/.ssh/config says. Raises NotReached."""
-        asyncssh = library.asyncssh()
+        library.asyncssh()
+        import asyncssh  # noqa: PLC0415 - imported by the line above, which knows how to do that faster
+
         seen = _Seen()
         options = self._options(asyncssh, address, seen=seen)
         path = self._trusted(options, address, name=name)
