@@ -132,7 +132,8 @@ class Agent:
         """See wakeline.agent.catch_up."""
         box, ledger = self.box, self.world.ledger_of(self.box.name)
         runs = box.current or 0
-        seen = {"stamp": await asyncio.to_thread(ledger.stamp), "runs": runs}
+        cut_off = self._cut_off(runs)
+        seen = {"stamp": await asyncio.to_thread(ledger.stamp), "runs": runs, "confirmed": cut_off is None}
         if box.disk.read("looked") == seen:
             await self._hand_in()
             return
@@ -140,19 +141,28 @@ class Agent:
         self.world.observer.looked(box)
         state = self.world.folded(log)
         attempts = carrying_out.attempts(box.journal)
-        decision = decide(state, machine=box.name, runs=runs, attempts=attempts)
+        decision = decide(state, machine=box.name, runs=runs, confirmed=cut_off is None, attempts=attempts)
         if decision.verdict is Verdict.NOTHING:
             box.disk.write("looked", seen)
-        if decision.verdict is not Verdict.RUN:
+        if decision.verdict is Verdict.FINISH and not boot:
+            self._order = cut_off
+        elif decision.verdict is Verdict.RUN:
+            self._order = self._approved(state, decision)
+            self.world.observer.catch_up_starts(box, self.order.release)
+        else:
             await self._hand_in()
             return
-        self._order = self._approved(state, decision)
         await self.work(0.01)
         box.write_journal("attempt", release=self.order.release)
-        self.world.observer.catch_up_starts(box, self.order.release)
         ending = await self.carry_out(may_run_once=False, start_services=not boot)
         if not boot or ending.outcome is not Outcome.OK:
             await self._check_in(ending)
+
+    def _cut_off(self, runs: int) -> Order | None:
+        saved: Order | None = self.box.disk.read("order")
+        if saved is None or saved.release != runs or self.box.info(runs).get("state") == CONFIRMED:
+            return None
+        return saved if carrying_out.was_cut_off(runs, entries=self.box.journal) else None
 
     def _approved(self, state: State, decision: CatchUp) -> Order:
         record = state.orders[decision.release, decision.stage]

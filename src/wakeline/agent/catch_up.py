@@ -102,28 +102,33 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
     )
     reverse_interrupted(home)
     runs = in_place.runs_now(home, Path(str(config["path"]))) or 0
-    seen = {"stamp": ledger.stamp(), "runs": runs}
+    cut_off = _cut_off(home, runs, journal)
+    seen = {"stamp": ledger.stamp(), "runs": runs, "confirmed": cut_off is None}
     if durable.read_json(home.folder / "looked.json") == seen:
         _say(home, f"runs release {runs}, and nothing new was decided")
         _hand_in(home, ledger)
         return None
     log = _believed(home, ledger)
     state = _understood(home, ledger, log)
-    decision = decide(state, machine=str(config["machine"]), runs=runs, attempts=carrying_out.attempts(journal.entries))
+    attempts, machine = carrying_out.attempts(journal.entries), str(config["machine"])
+    decision = decide(state, machine=machine, runs=runs, confirmed=cut_off is None, attempts=attempts)
     _say(home, decision.why)
     if decision.verdict is Verdict.NOTHING:
         durable.write_json(home.folder / "looked.json", seen)
     if decision.verdict is Verdict.RETIRED and not boot:
         _retire(home, state.orders.get((decision.release, decision.stage)), log, journal=journal)
-    if decision.verdict is not Verdict.RUN:
+    if decision.verdict is Verdict.FINISH and cut_off is not None and not boot:
+        order = cut_off  # at boot the services start from it, and the unit behind them confirms it
+    elif decision.verdict is Verdict.RUN:
+        approved = state.approval(state.releases[decision.release], decision.name)
+        _check_signature(home, approved, log)
+        if approved is not None:
+            _hand_over_to_the_one_it_names(home, ledger, approved)
+        order = _order(state, decision, approved, home=home)
+        home.take_name(order.machine)
+    else:
         _hand_in(home, ledger)
         return None
-    approved = state.approval(state.releases[decision.release], decision.name)
-    _check_signature(home, approved, log)
-    if approved is not None:
-        _hand_over_to_the_one_it_names(home, ledger, approved)
-    order = _order(state, decision, approved, home=home)
-    home.take_name(order.machine)
     channel = wire.Channel(None, None)
     journal.write("attempt", release=order.release)
     run = _executor(order, home=home, channel=channel, journal=journal)
@@ -132,6 +137,19 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
     if not boot or ending.outcome is not Outcome.OK:
         _check_in(home, order, ending, ledger=ledger)
     return ending.outcome
+
+
+def _cut_off(home: Home, runs: int, journal: Journal) -> Order | None:
+    """The order that was carried out when its run was cut off after the switch: services may still run the old one."""
+    if not carrying_out.was_cut_off(runs, entries=journal.entries):
+        return None
+    try:
+        order = order_from_json(durable.read_json(home.saved_order))
+    except BadOrder:
+        return None
+    place = in_place.Checkout if order.layout is Layout.IN_PLACE else layout.Releases
+    confirmed = place(order, home=home).info(runs).get("state") == layout.CONFIRMED
+    return order if order.release == runs and not confirmed else None
 
 
 def reverse_interrupted(home: Home) -> None:

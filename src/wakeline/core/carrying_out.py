@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from wakeline.core.model import Order
+from wakeline.core.model import Order, Outcome
 from wakeline.core.state import State
 
 
@@ -105,3 +105,17 @@ def switched_from(release: int, *, newest_first: Iterable[Mapping[str, Any]]) ->
         if entry.get("release") == release and isinstance(entry.get("was"), int):
             return int(entry["was"])
     return 0
+
+
+def was_cut_off(release: int, *, entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the journal knows a switch to `release` and no end of it: confirmed, failed, or gone back from."""
+    for entry in reversed(entries):
+        what, of = entry.get("what"), entry.get("release")
+        if what == "switch" and of == release:
+            return True
+        failed = what == "ended" and entry.get("outcome") == Outcome.FAILED.value
+        if (of == release and (failed or what == "confirmed")) or (
+            what == "switch-back" and entry.get("was") == release
+        ):
+            return False
+    return False

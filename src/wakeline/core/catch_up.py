@@ -4,6 +4,7 @@ Laws that live here:
 
 - Law 6: the newest release approved for its stage and nothing else; never one below what it has run; never a once-step.
 - Law 10: a release that failed in its stage is held there; a release that failed on this machine is tried a few times.
+- Law 7: what was switched to and never confirmed is confirmed or gone back from, not left as it is.
 - Law 11: no news means: keep running what runs.
 """
 
@@ -22,6 +23,7 @@ class Verdict(str, enum.Enum):
 
     NOTHING = "nothing"
     RUN = "run"
+    FINISH = "finish"
     HELD = "held"
     RETIRED = "retired"
     GIVEN_UP = "given-up"
@@ -42,10 +44,13 @@ class CatchUp:
     name: str = ""
 
 
-def decide(state: State, *, machine: str, runs: int, attempts: dict[int, int] | None = None) -> CatchUp:
+def decide(
+    state: State, *, machine: str, runs: int, confirmed: bool = True, attempts: dict[int, int] | None = None
+) -> CatchUp:
     """Which release `machine` should bring itself to, when it runs release `runs` (0: none, or an adopted folder).
 
-    `attempts` counts, per release, how often this machine has tried it and failed.
+    `confirmed` is false where a run was cut off between its switch and its end. `attempts` counts, per release, how
+    often this machine has tried it by itself.
     """
     names = state.names_of(machine)
     if "" in state.holds:
@@ -53,20 +58,21 @@ def decide(state: State, *, machine: str, runs: int, attempts: dict[int, int] | 
     for name in names:
         if name in state.holds:
             return CatchUp(Verdict.HELD, f"{name} is on hold: {state.holds[name]}")
+    wanted = _newest_approved(state, names)
+    if not confirmed and (wanted is None or wanted.number <= runs):
+        return _finish(runs, machine=machine, tried=(attempts or {}).get(runs, 0))
     if not state.approved:
         return CatchUp(Verdict.NOTHING, "no release is approved for it yet")
     present = state.approved[-1]
     if not _name_in(present, names):
         return _without_order(state, present, machine)
-    wanted = _newest_approved(state, names)
     if wanted is None:
         return CatchUp(Verdict.NOTHING, "no release is approved for it yet")
     if wanted.number <= runs:
         return CatchUp(Verdict.NOTHING, f"runs release {runs}, the newest approved is {wanted.number}")
     tried = (attempts or {}).get(wanted.number, 0)
     if tried >= ATTEMPTS:
-        why = f"release {wanted.number} failed here {tried} times; `wakeline retry {machine}` or a newer release"
-        return CatchUp(Verdict.GIVEN_UP, why)
+        return CatchUp(Verdict.GIVEN_UP, _given_up(wanted.number, machine=machine, tried=tried))
     name = _name_in(wanted, names)
     stage = _stage_name(wanted, name)
     why = f"release {wanted.number} is the newest approved for stage {stage}"
@@ -82,6 +88,17 @@ def _without_order(state: State, present: Release, machine: str) -> CatchUp:
         return CatchUp(Verdict.RETIRED, why, release=present.number, stage=stage)
     why = f"{machine} is new: `wakeline setup {machine}` approves release {present.number} for it"
     return CatchUp(Verdict.NOTHING, why)
+
+
+def _finish(release: int, *, machine: str, tried: int) -> CatchUp:
+    if tried >= ATTEMPTS:
+        return CatchUp(Verdict.GIVEN_UP, _given_up(release, machine=machine, tried=tried))
+    why = f"the run that switched to release {release} was cut off: it is confirmed now, or gone back from"
+    return CatchUp(Verdict.FINISH, why, release=release)
+
+
+def _given_up(release: int, *, machine: str, tried: int) -> str:
+    return f"release {release} failed here {tried} times; `wakeline retry {machine}` or a newer release"
 
 
 def _newest_approved(state: State, names: tuple[str, ...]) -> Release | None:

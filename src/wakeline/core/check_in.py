@@ -20,6 +20,8 @@ def settled(state: State, check_ins: Iterable[tuple[str, Mapping[str, Any]]]) ->
     """Outcome records for what machines have said of themselves since; nothing for what is on record already."""
     drafts = []
     for machine, body in check_ins:
+        if not isinstance(body, Mapping):
+            continue
         release = state.releases.get(_number(body.get("release")))
         if release is None or release.stage_of(machine) is None or body.get("outcome") not in HEARD:
             continue
@@ -33,4 +35,4 @@ def settled(state: State, check_ins: Iterable[tuple[str, Mapping[str, Any]]]) ->
 
 
 def _number(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 ORDER_VERSION = 1
 SCRIPT = "script"  # the name of the step that is a team's own deploy script
@@ -203,25 +203,42 @@ def order_from_json(data: Mapping[str, Any]) -> Order:
         raise BadOrder(f"order of version {version!r}; this agent reads version {ORDER_VERSION}")
     try:
         return _order(dict(data))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadOrder(f"not a readable order: {error}") from error
 
 
 def _order(fields: dict[str, Any]) -> Order:
     fields["layout"] = Layout(fields.get("layout", "releases"))
-    fields["steps"] = tuple(Step(**_tuples(step)) for step in fields.get("steps", ()))
+    fields["steps"] = tuple(_read(Step, step) for step in fields.get("steps", ()))
     fields["services"] = tuple(_service(service) for service in fields.get("services", ()))
-    fields["repositories"] = tuple(Repository(**each) for each in fields.get("repositories", ()))
-    fields["release"] = int(fields["release"])
-    return Order(**_tuples(fields))
+    fields["repositories"] = tuple(_read(Repository, each) for each in fields.get("repositories", ()))
+    return _read(Order, fields)
 
 
 def _service(data: Mapping[str, Any]) -> Service:
-    fields = _tuples(data)
+    fields = dict(data)
     if fields.get("health"):
-        fields["health"] = Health(**fields["health"])
-    return Service(**fields)
+        fields["health"] = _read(Health, fields["health"])
+    return _read(Service, fields)
 
 
-def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}
+_Part = TypeVar("_Part", Order, Step, Service, Repository, Health)
+
+
+def _read(kind: type[_Part], data: Mapping[str, Any]) -> _Part:
+    """One part of an order, every field of the type that it is declared with. Raises TypeError that names the field."""
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    for field in dataclasses.fields(kind):
+        wanted, value = _TYPES.get(str(field.type)), fields.get(field.name, field.default)
+        if value is dataclasses.MISSING:
+            continue  # the constructor names what is missing
+        if wanted and (not isinstance(value, wanted) or (bool not in wanted and isinstance(value, bool))):
+            raise TypeError(f"`{field.name}` should be {field.type}, found {type(value).__name__}")
+        if field.type == "tuple[str, ...]" and not (
+            isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+        ):
+            raise TypeError(f"`{field.name}` should be a list of texts")
+    make: Any = kind
+    made: _Part = make(**fields)
+    return made

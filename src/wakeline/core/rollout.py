@@ -190,6 +190,7 @@ class Rollout:
     receipted: frozenset[str] = frozenset()
     claims: frozenset[str] = frozenset()
     open_claim: str = ""
+    open_step: str = ""
     stopping: str = ""
     ended: str = ""
 
@@ -261,7 +262,8 @@ def _once_wanted(rollout: Rollout, event: OnceWanted) -> tuple[Rollout, list[Com
     if rollout.stopping or rollout.open_claim:
         return rollout, [Stop(event.machine, rollout.stopping or "another once-step is open")]
     body = {"claim": event.claim, "release": rollout.release, "step": event.step, "machine": event.machine}
-    rollout = dataclasses.replace(rollout, open_claim=event.claim, claims=rollout.claims | {event.claim})
+    claims = rollout.claims | {event.claim}
+    rollout = dataclasses.replace(rollout, open_claim=event.claim, open_step=event.step, claims=claims)
     return rollout, [Write(Draft("claimed", body)), GiveClaim(event.machine, event.step, event.claim)]
 
 
@@ -274,9 +276,9 @@ def _once_verified(rollout: Rollout, event: OnceVerified) -> tuple[Rollout, list
 
 
 def _once_ended(rollout: Rollout, event: OnceEnded) -> tuple[Rollout, list[Command]]:
-    if event.claim != rollout.open_claim:
-        return rollout, []
-    rollout = dataclasses.replace(rollout, open_claim="")
+    if (event.machine, event.claim, event.step) != (rollout.lead, rollout.open_claim, rollout.open_step):
+        return rollout, []  # late, doubled, or by a machine that was given no claim: claims stand on the ledger to read
+    rollout = dataclasses.replace(rollout, open_claim="", open_step="")
     body: dict[str, Any] = {"claim": event.claim, "release": rollout.release, "step": event.step}
     if event.passed:
         rollout = dataclasses.replace(rollout, receipted=rollout.receipted | {event.step})

@@ -226,7 +226,7 @@ def fold(records: Iterable[Record], *, start: State | None = None) -> State:
         try:
             if _counts(folding, record):
                 reader(folding, record)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BadLog(folding["position"], f"a {record.kind} record that cannot be read: {error!r}") from error
         folding["tip"] = record.hash
     return State(**folding)

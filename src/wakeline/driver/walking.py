@@ -25,6 +25,29 @@ KNOCK_S = 5.0
 STOP_GRACE_S = 4.0
 _KNOCK_AGAIN_S = 1.0
 _SILENCE_MARGIN_S = 300.0
+_ORDER_MARGIN_S = 3600.0
+EVENTS_MAX = 20_000  # without lines of output; an order of a hundred steps says a few hundred things
+
+# What an agent says. Anything else from a machine is not shown and changes nothing: it must not pass for our own words.
+_SHOWN = frozenset(
+    {
+        "hello",
+        "waiting",
+        "fetched",
+        "laid_out",
+        "step_started",
+        "step_finished",
+        "output",
+        "verified",
+        "once_started",
+        "once_finished",
+        "switched",
+        "switched_back",
+        "healthy",
+        "confirmed",
+        "claim_wanted",
+    }
+)
 
 
 Early = dict[str, "asyncio.Task[Connection]"]
@@ -180,6 +203,7 @@ class Walk:
         """Hand the order over and listen to the agent's last word."""
         self._began[name] = time.monotonic()
         order = self._party.orders[name]
+        limit_s = _ORDER_MARGIN_S + 2 * sum(step.timeout_s for step in order.steps)
         accepted = False
         try:
             if not self._holder.may_act():
@@ -194,11 +218,22 @@ class Walk:
             facts = {"fence": self._holder.fence, "barrier": state.barrier, "machine_id": state.machines.get(name, "")}
             await conversation.send({"do": "run", "order": order.to_json(), **facts})
             accepted = True
-            async for event in conversation.events():
-                self._hear(order, dict(event), held=await self._held_meanwhile(name, event))
+            async with asyncio.timeout(limit_s):
+                await self._listen(order, conversation)
         except (NotReached, Lost) as error:
             outcome = Outcome.UNKNOWN if accepted and isinstance(error, Lost) else Outcome.FAILED
             self._ended(name, outcome, error.message)
+        except TimeoutError:
+            self._ended(name, Outcome.UNKNOWN, f"no last word within {limit_s:g} s, which no order takes")
+
+    async def _listen(self, order: Order, conversation: Conversation) -> None:
+        """Hear a machine out. Raises Lost for one that says more than any agent does: it may no longer be ours."""
+        said = 0
+        async for event in conversation.events():
+            said += event["event"] != "output"
+            if said > EVENTS_MAX:
+                raise Lost(f"more than {EVENTS_MAX} events, which no agent has to say")
+            self._hear(order, dict(event), held=await self._held_meanwhile(order.machine, event))
 
     async def _held_meanwhile(self, name: str, event: Mapping[str, Any]) -> bool:
         """Whether a machine that withheld itself is on hold: the ledger knows, not the machine's words."""
@@ -229,7 +264,8 @@ class Walk:
         elif kind == "finished":
             self._ended(name, _outcome(event), str(event.get("cause", "")), was=event.get("was"), held=held)
             return
-        self._tell(Notice(kind, name, data=event))
+        if kind in _SHOWN:
+            self._tell(Notice(kind, name, data=event))
 
     async def _collect(self, name: str, reports: Any) -> None:
         """Put on record what a machine has done since and could tell nobody (law 9). It speaks for itself alone."""

@@ -154,7 +154,8 @@ class GitLedger:
                 with contextlib.suppress(
                     ValueError
                 ):  # not JSON: somebody else's ref, and only a machine's word is lost
-                    found[ref[len(prefix) :]] = json.loads(self._message(commit))
+                    body = json.loads(self._message(commit))
+                    found.update({ref[len(prefix) :]: body} if isinstance(body, dict) else {})
             return found
 
     @property
