@@ -303,3 +303,16 @@ def test_one_stage_alone_goes_behind_an_on_demand_machine_on_hold():
     results = {"a": Outcome.OK, "b": Outcome.WITHHELD}
     _, commands = take(rollout(first, FRONTEND, only_stage="frontend", results=results, held={"b": ""}), awake("uat"))
     assert sent(commands) == ["uat"]
+
+
+def test_law_4_the_end_of_a_once_step_is_told_by_the_lead_alone_and_of_the_step_that_was_claimed():
+    """Claims stand on the ledger for every machine to read."""
+    walk, _ = take(rollout(), awake("scheduler"), awake("uat"), OnceWanted("scheduler", "migrate", "k1"))
+    for stranger in (
+        OnceEnded("uat", "migrate", "k1", passed=True),
+        OnceEnded("scheduler", "other", "k1", passed=True),
+    ):
+        walk, commands = take(walk, stranger)
+        assert (commands, walk.open_claim) == ([], "k1")
+    walk, commands = take(walk, OnceEnded("scheduler", "migrate", "k1", passed=True))
+    assert len(written(commands, "receipt")) == 1

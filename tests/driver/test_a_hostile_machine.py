@@ -1,0 +1,165 @@
+"""A machine that was taken over speaks to the real driver: it can end badly by itself, and harm nobody else.
+
+The fleet is two folders and a ledger in a file. What runs on them is not our agent but a script that says what it
+likes; the runner's own code is all real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from pathlib import Path
+
+import pytest
+
+from wakeline.core import rollout
+from wakeline.core.model import Machine, Order, Outcome, Presence, Step
+from wakeline.core.records import Draft
+from wakeline.core.state import StagePlan
+from wakeline.driver import walking
+from wakeline.driver.leasing import Holder
+from wakeline.driver.progress import Notice
+from wakeline.driver.walking import Party, Walk
+from wakeline.driver.writer import Writer
+from wakeline.edges.agent_file import AgentFile
+from wakeline.edges.clock import boottime_s
+from wakeline.edges.ledgers.sqlite import SqliteLedger
+from wakeline.edges.transports.local import LocalTransport
+
+STAGES = (
+    StagePlan("first", ("scheduler",), frozenset({"scheduler"}), True),
+    StagePlan("second", ("uat",), frozenset(), False),
+)
+PRELUDE = """\
+import json, sys, time
+word = json.loads(sys.stdin.readline())
+def say(event, **fields):
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\\n")
+    sys.stdout.flush()
+if word["order"]["machine"] != "uat":
+    say("finished", outcome="ok", was=0)
+    sys.exit()
+"""
+
+
+class Run:
+    """One walk with a hostile `uat`, and what came of it."""
+
+    def __init__(self, folder: Path, script: str) -> None:
+        self.told: list[Notice] = []
+        self.writer = Writer(SqliteLedger(folder / "ledger.sqlite", app="shop", environment="uat"), by="ann")
+        steps = (Step("migrate", "x", once=True, verify="y", timeout_s=0.1),)
+        self.machines = {}
+        for name in ("scheduler", "uat"):
+            (folder / name).mkdir()
+            presence = Presence.ALWAYS if name == "scheduler" else Presence.ON_DEMAND
+            self.machines[name] = Machine(name, f"local:{folder / name}", presence)
+        self.orders = {
+            name: Order("shop", "uat", name, "first", 1, "c" * 40, "x", "main", "/srv", steps=steps)
+            for name in self.machines
+        }
+        self.agent = AgentFile((PRELUDE + script).encode(), "hostile")
+        self.walk = asyncio.run(self._run())
+
+    async def _run(self) -> rollout.Rollout:
+        stages = [
+            {"name": s.name, "gates": s.gates, "machines": [self._known(name) for name in s.machines]} for s in STAGES
+        ]
+        made = Draft("release-made", {"fence": 1, "release": 1, "commit": "c", "lead": "scheduler", "stages": stages})
+        taken = Draft("lease-taken", {"fence": 1, "holder": "ann", "length_s": 180.0})
+        await self.writer.write(lambda _: [taken, made])
+        begun = rollout.Rollout(1, STAGES, "scheduler", {}, frozenset(self.machines))
+        holder = Holder(self.writer, 1, 180.0, boottime_s())
+        party = Party(self.machines, self.orders, lambda _: LocalTransport(), self.agent)
+        walk = Walk(begun, party=party, holder=holder, approve=lambda _, draft: draft, tell=self.told.append)
+        return await asyncio.wait_for(walk.run(), 120)
+
+    def _known(self, name: str) -> dict[str, str]:
+        return {"name": name, "presence": self.machines[name].presence.value}
+
+    def outcomes(self) -> dict[str, Outcome]:
+        return dict(self.walk.results)
+
+    def cause(self, name: str) -> str:
+        return self.writer.state.releases[1].results[name].cause
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    return lambda script: Run(tmp_path, script)
+
+
+FINE = {"scheduler": Outcome.OK}
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("sys.stdout.write('x' * 50_000_000)", "bytes, which no agent writes"),
+        ("sys.stdout.write('no JSON at all\\n')", "not the agent's language"),
+        ("sys.stdout.write('[' * 100_000 + '\\n')", "not the agent's language"),
+        ("sys.stdout.write('[1, 2]\\n')", "not an event"),
+        ("sys.stdout.buffer.write(bytes(range(256)) * 100 + b'\\n')", "not the agent's language"),
+        ("sys.exit(0)", "ended before the agent's last word"),
+    ],
+)
+def test_what_is_not_the_agents_language_ends_the_contact_and_is_unknown(hostile, script, why):
+    run = hostile(script)
+    assert run.outcomes() == {**FINE, "uat": Outcome.UNKNOWN}
+    assert why in run.cause("uat")
+    assert len(run.cause("uat")) < 500
+
+
+def test_a_million_events_are_cut_off(hostile, monkeypatch):
+    monkeypatch.setattr(walking, "EVENTS_MAX", 500)
+    run = hostile("for _ in range(1_000_000): say('claim_wanted', step='migrate')")
+    assert run.outcomes() == {**FINE, "uat": Outcome.UNKNOWN}
+    assert "events, which no agent has to say" in run.cause("uat")
+    assert not run.writer.state.claims
+
+
+def test_output_without_end_costs_no_memory(hostile):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run = hostile("for _ in range(8000): say('output', step='x', text='y' * 4000)\nsay('finished', outcome='ok')")
+    assert run.outcomes() == {**FINE, "uat": Outcome.OK}
+    kept = sum(len(str(notice.data)) for notice in run.told)  # by this test, to be taken off
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 3 * kept + 50_000_000
+
+
+def test_a_machine_that_never_finishes_is_given_up(hostile, monkeypatch):
+    monkeypatch.setattr(walking, "_ORDER_MARGIN_S", 1.0)
+    run = hostile("while True:\n    say('output', step='x', text='still here')\n    time.sleep(0.05)")
+    assert run.outcomes() == {**FINE, "uat": Outcome.UNKNOWN}
+    assert "no last word within" in run.cause("uat")
+
+
+def test_an_event_in_another_machines_name_is_its_own(hostile):
+    run = hostile("say('finished', machine='scheduler', outcome='failed', cause='not me')")
+    assert run.outcomes() == {**FINE, "uat": Outcome.FAILED}
+    assert run.writer.state.releases[1].results["scheduler"].outcome is Outcome.OK
+
+
+def test_reports_count_for_the_machine_that_they_come_from(hostile):
+    run = hostile(
+        "say('hello', reports=[{'machine': 'scheduler', 'release': 1, 'outcome': 'failed'}, 5, None])\n"
+        "say('finished', outcome='withheld', cause='x')"
+    )
+    assert run.writer.state.releases[1].results["scheduler"].outcome is Outcome.OK
+
+
+def test_a_claim_that_it_was_not_given_settles_nothing(hostile):
+    run = hostile(
+        "say('once_finished', step='migrate', claim='abc', ok=True, exit=0, answer='has')\n"
+        "say('verified', step='migrate', answer='has')\n"
+        "say('finished', outcome='ok')"
+    )
+    assert not run.writer.state.receipts
+    assert not run.writer.state.claims
+
+
+@pytest.mark.parametrize("kind", ["release", "outcome", "approved", "knocked", "receipt", "claimed", "caught_up", "x"])
+def test_it_cannot_pass_its_words_for_the_runners_own(hostile, kind):
+    """Seen: an event named `release` ended the whole rollout as a bug of ours."""
+    run = hostile(f"say({kind!r}, text='lies', outcome='ok')\nsay('finished', outcome='ok')")
+    assert run.outcomes() == {**FINE, "uat": Outcome.OK}
+    assert [notice for notice in run.told if notice.kind == kind and notice.data.get("text") == "lies"] == []
