@@ -12,6 +12,7 @@ from wakeline.core.carrying_out import (
     overtaken,
     stale,
     switched_from,
+    was_cut_off,
     way_back,
 )
 from wakeline.core.model import Order, Step
@@ -94,3 +95,22 @@ def test_attempts_and_what_ran_before_are_read_from_the_journal_whatever_else_st
     assert attempts(entries) == {3: 2}
     switches = [each for each in reversed(entries) if each["what"] == "switch"]
     assert (switched_from(3, newest_first=switches), switched_from(4, newest_first=switches)) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("entries", "cut_off"),
+    [
+        ([{"what": "switch", "release": 7}], True),
+        (
+            [{"what": "switch", "release": 7}, {"what": "ended", "release": 7, "outcome": "ok"}],
+            True,
+        ),  # a boot's first unit
+        ([{"what": "switch", "release": 7}, {"what": "confirmed", "release": 7}], False),
+        ([{"what": "switch", "release": 7}, {"what": "ended", "release": 7, "outcome": "failed"}], False),
+        ([{"what": "switch", "release": 7}, {"what": "switch-back", "release": 6, "was": 7}], False),
+        ([{"what": "switch", "release": 6}], False),
+        ([], False),
+    ],
+)
+def test_a_run_was_cut_off_when_its_switch_is_the_last_that_the_journal_knows_of_it(entries, cut_off):
+    assert was_cut_off(7, entries=entries) is cut_off

@@ -184,3 +184,20 @@ def test_a_machine_that_was_left_is_no_longer_known_until_it_is_set_up_again():
     assert (dict(left.machines), left.unsigned, left.left) == ({}, frozenset(), {"uat"})
     again = state(set_up("uat"), ("left", {"machine": "uat"}), set_up("uat"))
     assert (set(again.machines), again.left) == ({"uat"}, frozenset())
+
+
+def test_law_7_a_run_that_was_cut_off_after_its_switch_is_finished_some_times_and_gives_way_to_a_newer_release():
+    now = state(taken(), made(1), *approved(1, *BOTH))
+    cut = decide(now, machine="uat", runs=1, confirmed=False)
+    assert (cut.verdict, cut.release) == (Verdict.FINISH, 1)
+    assert decide(now, machine="uat", runs=1, confirmed=False, attempts={1: ATTEMPTS}).verdict is Verdict.GIVEN_UP
+    newer = state(taken(), made(1), made(2), *approved(2, *BOTH))
+    assert decide(newer, machine="uat", runs=1, confirmed=False).release == 2
+
+
+@pytest.mark.parametrize("machine", ["uat", ""])
+def test_retry_lets_a_machine_that_gave_up_try_again(machine):
+    """Seen in reading: the message named `retry`, and the machine's own count went on standing in its way."""
+    drafts = [taken(), made(1), *approved(1, *BOTH), ("retried", {"release": 1, "machine": machine})]
+    assert decide(state(*drafts), machine="uat", runs=0, attempts={1: ATTEMPTS}).verdict is Verdict.RUN
+    assert decide(state(*drafts), machine="uat", runs=0, attempts={1: 2 * ATTEMPTS}).verdict is Verdict.GIVEN_UP

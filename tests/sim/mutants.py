@@ -172,7 +172,13 @@ MUTANTS = (
         "",
     ),
     Mutant("a waking machine takes the oldest", "6", f"{_CATCH_UP}:_newest_approved", "reverse=True", "reverse=False"),
-    Mutant("a waking machine tries for ever", "10", f"{_CATCH_UP}:decide", "if tried >= ATTEMPTS:", "if tried < 0:"),
+    Mutant(
+        "a waking machine tries for ever",
+        "10",
+        f"{_CATCH_UP}:decide",
+        "if tried >= _may_try(state, wanted.number, machine):",
+        "if tried < 0:",
+    ),
     Mutant(
         "a hold does not stop catch-up", "6", f"{_CATCH_UP}:decide", "if machine in state.holds:", "if state is None:"
     ),

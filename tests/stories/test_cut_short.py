@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from stories.conftest import interrupt, until
@@ -129,3 +130,25 @@ def test_what_a_machine_did_after_the_runner_was_killed_is_on_record_at_the_next
     assert fleet.wakeline("deploy").code == 0
     said = [r for r in fleet.log() if r["kind"] == "outcome" and (r["release"], r["machine"]) == (2, "scheduler")]
     assert [each["outcome"] for each in said] == ["ok"]
+
+
+def test_an_agent_that_was_killed_between_switch_and_restart_is_made_up_for_at_the_next_look(fleet):
+    """Seen: `current` was the new release, the services ran the old one, and catch-up found nothing to do."""
+    text = (fleet.app / "wakeline.toml").read_text()
+    restart = f"cat version >{fleet.root}/serves-$WAKELINE_MACHINE"
+    assert restart in text
+    fleet.write("wakeline.toml", text.replace(restart, "sh restart.sh"))
+    fleet.commit("one", restart_sh=restart)
+    assert fleet.wakeline("deploy").code == 0
+    fleet.commit("two", restart_sh=waits(fleet) + restart)
+    running = fleet.begin("deploy")
+    began(fleet)
+    lock = fleet.root / "machines" / "scheduler" / "home" / "shop" / "uat" / "lock"
+    os.killpg(int(lock.read_text()), signal.SIGKILL)
+    assert running.wait(timeout=60) == 1
+    running.communicate()
+    assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/2", "one")
+    (fleet.root / "gate").touch()
+    said = fleet.wakeline("catch-up", "scheduler")
+    assert "was cut off" in said.out, said
+    assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/2", "two")

@@ -59,8 +59,9 @@ def decide(
         if name in state.holds:
             return CatchUp(Verdict.HELD, f"{name} is on hold: {state.holds[name]}")
     wanted = _newest_approved(state, names)
+    attempts = attempts or {}
     if not confirmed and (wanted is None or wanted.number <= runs):
-        return _finish(runs, machine=machine, tried=(attempts or {}).get(runs, 0))
+        return _finish(state, runs, machine=machine, tried=attempts.get(runs, 0))
     if not state.approved:
         return CatchUp(Verdict.NOTHING, "no release is approved for it yet")
     present = state.approved[-1]
@@ -70,8 +71,8 @@ def decide(
         return CatchUp(Verdict.NOTHING, "no release is approved for it yet")
     if wanted.number <= runs:
         return CatchUp(Verdict.NOTHING, f"runs release {runs}, the newest approved is {wanted.number}")
-    tried = (attempts or {}).get(wanted.number, 0)
-    if tried >= ATTEMPTS:
+    tried = attempts.get(wanted.number, 0)
+    if tried >= _may_try(state, wanted.number, machine):
         return CatchUp(Verdict.GIVEN_UP, _given_up(wanted.number, machine=machine, tried=tried))
     name = _name_in(wanted, names)
     stage = _stage_name(wanted, name)
@@ -90,8 +91,13 @@ def _without_order(state: State, present: Release, machine: str) -> CatchUp:
     return CatchUp(Verdict.NOTHING, why)
 
 
-def _finish(release: int, *, machine: str, tried: int) -> CatchUp:
-    if tried >= ATTEMPTS:
+def _may_try(state: State, release: int, machine: str) -> int:
+    """How often in all: some times, and as often again for each `retry` since. The machine's own count never falls."""
+    return ATTEMPTS * (1 + state.retries.get((release, machine), 0) + state.retries.get((release, ""), 0))
+
+
+def _finish(state: State, release: int, *, machine: str, tried: int) -> CatchUp:
+    if tried >= _may_try(state, release, machine):
         return CatchUp(Verdict.GIVEN_UP, _given_up(release, machine=machine, tried=tried))
     why = f"the run that switched to release {release} was cut off: it is confirmed now, or gone back from"
     return CatchUp(Verdict.FINISH, why, release=release)

@@ -150,6 +150,7 @@ class State:
     joined: Mapping[tuple[int, str], Record] = dataclasses.field(default_factory=dict)
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     barrier: int = 0
+    retries: Mapping[tuple[int, str], int] = dataclasses.field(default_factory=dict)
 
     @property
     def newest(self) -> Release | None:
@@ -457,6 +458,7 @@ def _retried(folding: dict[str, Any], record: Record) -> None:
     release = folding["releases"].get(number)
     if release is None:
         return
+    folding["retries"][number, machine] = folding["retries"].get((number, machine), 0) + 1
     bad = (Outcome.FAILED, Outcome.UNKNOWN)
     results = {
         name: result
