@@ -255,3 +255,40 @@ def test_what_a_restart_command_starts_in_the_background_is_the_service_and_goes
         assert is_alive(pid)
     finally:
         os.kill(pid, signal.SIGKILL)
+
+
+def test_a_release_that_was_laid_out_before_a_power_cut_is_laid_out_anew(box):
+    order = box.order(1, box.commit("one"), steps=(step("build", "test -e ../../allowed"),))
+    box.run(order)
+    said = box.path / "releases/1/.wakeline-release.json"
+    said.write_text(json.dumps({**json.loads(said.read_text()), "boot": "the one before"}))
+    (box.path / "releases/1/app.txt").write_text("")  # what was not fsynced came back empty
+    (box.path / "allowed").touch()
+    assert box.run(order).events[-1]["outcome"] == "ok"
+    assert box.text() == "one"
+
+
+def test_locks_that_a_killed_git_left_in_our_copy_block_nothing(box):
+    box.run(box.order(1, box.commit("one")))
+    for litter in ("shallow.lock", "packed-refs.lock", "refs/wakeline/releases/2.lock", "worktrees/1/index.lock"):
+        (box.path / "repository.git" / litter).touch()
+    assert box.run(box.order(2, box.commit("two"))).events[-1]["outcome"] == "ok"
+
+
+def test_a_copy_whose_making_was_cut_short_is_made_anew(box):
+    (box.path / "repository.git/objects").mkdir(parents=True)
+    (box.path / "repository.git/HEAD").touch()
+    assert box.run(box.order(1, box.commit("one"))).events[-1]["outcome"] == "ok"
+
+
+def test_a_disk_that_fails_under_setup_is_told_in_words(box):
+    (box.home / "shop/uat").mkdir(parents=True)
+    (box.home / "shop/uat/config.json").mkdir()
+    said = subprocess.run(
+        [os.sys.executable, box.agent, "--home", box.home, "configure"],
+        input=json.dumps({"app": "shop", "environment": "uat"}).encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert (said.returncode, b"Traceback" in said.stderr) == (75, False)
+    assert "Is a directory" in json.loads(said.stdout)["problem"]

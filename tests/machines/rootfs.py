@@ -13,6 +13,7 @@ HOST_PACKAGES = ("systemd-container", "debootstrap", "openssh-client", "iproute2
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "git", "python3", "iproute2", "ca-certificates", "sudo"),
     *("postgresql", "python3-django", "gunicorn", "python3-psycopg2"),
+    *("mariadb-server", "python3-mysqldb", "pgbouncer", "strace", "fuse3"),
 )
 USER = "ubuntu"
 PLACE = Path(os.environ.get("WAKELINE_TESTBED", "/var/tmp/wakeline-testbed"))
@@ -62,12 +63,14 @@ def _build(folder: Path) -> None:
         install -d -m 700 -o {USER} -g {USER} /home/{USER}/.ssh
         install -d -m 700 /root/.ssh
         systemctl enable systemd-networkd ssh
-        systemctl disable postgresql e2scrub_reap.service apt-daily.timer apt-daily-upgrade.timer || true
+        systemctl disable postgresql mariadb pgbouncer || true
+        systemctl disable e2scrub_reap.service apt-daily.timer apt-daily-upgrade.timer || true
         rm -f /etc/ssh/ssh_host_* /etc/machine-id
         touch /etc/machine-id
         echo 'UseDNS no' >>/etc/ssh/sshd_config
         echo "listen_addresses = '*'" >>/etc/postgresql/15/main/postgresql.conf
         echo 'host all all 10.0.0.0/8 trust' >>/etc/postgresql/15/main/pg_hba.conf
         sed -i 's/^local.*all.*postgres.*peer/local all all trust/' /etc/postgresql/15/main/pg_hba.conf
+        sed -i 's/^bind-address.*/bind-address = 0.0.0.0/' /etc/mysql/mariadb.conf.d/50-server.cnf
     """
     subprocess.run([*inside, script], check=True, capture_output=True)

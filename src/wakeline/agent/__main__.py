@@ -28,6 +28,7 @@ _FIRST_WORD_S = 60.0
 _LOCK_S = 150.0
 _HAND_OVER_S = 5.0
 _REPORTS_KEPT = 50
+_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,10 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     caught.add_argument("--confirm", action="store_true", help="after the services: healthy, or back")
     asked = parser.parse_args(arguments)
     os.umask(0o022)
-    if asked.verb == "arrive":
-        return _arrive(asked.home, asked.digest)
-    with arrival.in_use(asked.home):
-        return _do(asked)
+    try:
+        if asked.verb == "arrive":
+            return _arrive(asked.home, asked.digest)
+        with arrival.in_use(asked.home):
+            return _do(asked)
+    except OSError as error:  # a full or failing disk: told in words, and tried again
+        problem = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        sys.stdout.write(json.dumps({"problem": problem}) + "\n")
+        sys.stderr.write(f"{problem}\n")
+        return _TRY_AGAIN
 
 
 def _do(asked: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import contextlib
 import ctypes
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,13 @@ def write_json(path: Path, data: Mapping[str, Any], *, mode: int = 0o600) -> Non
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one for a file that is missing, cut, zeroed or not an object."""
+    """The object in a JSON file; an empty one for a file that is missing, cut, zeroed or not an object.
+
+    Raises OSError for a disk that cannot read it: what is there and unknown must not be taken for nothing.
+    """
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -88,6 +91,20 @@ def sync_tree(root: Path) -> None:
                 continue
             _sync_file(path)
         sync_folder(Path(folder))
+
+
+def sync_files(root: Path, names: Iterable[str]) -> None:
+    """Make some files below `root` durable, and the names of the folders that they are in."""
+    _syncfs(root)
+    folders = {root}
+    for name in names:
+        path = root / name
+        if path.is_file() and not path.is_symlink():
+            _sync_file(str(path))
+        folders |= {each for each in path.parents if root in each.parents}
+    for folder in folders:
+        if folder.is_dir():
+            sync_folder(folder)
 
 
 def _sync_file(path: str) -> None:

@@ -103,8 +103,10 @@ class Checkout:
         return self.folder
 
     def mark_ready(self, *, links: list[str]) -> None:
-        """Every step has passed."""
+        """Every step has passed: put what git checked out on disk, then say so."""
         del links
+        tracked = repository.git(["ls-files", "-z"], at=self.path).split(b"\0")
+        durable.sync_files(self.path, [os.fsdecode(name) for name in tracked if name])
         self._note(READY)
 
     # --- the switch ---

@@ -60,10 +60,13 @@ class Journal:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The readable entries, in order. Never raises for what is in the file."""
+    """The readable entries, in order. Never raises for what is in the file.
+
+    Raises OSError for a disk that cannot read it: a journal taken for empty would forget what was started here.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
-    except OSError:
+    except FileNotFoundError:
         return []
     return [entry for entry in map(_entry, lines) if entry is not None]
 
@@ -82,7 +85,7 @@ def _repair(path: Path, entries: list[dict[str, Any]]) -> Path | None:
     """Set a damaged journal aside, as it was, and go on with its good lines. Also keeps it from growing for ever."""
     try:
         raw = path.read_bytes()
-    except OSError:
+    except FileNotFoundError:
         return None
     lines = [line for line in raw.split(b"\n") if line]
     damaged = len(lines) != len(entries) or (raw and not raw.endswith(b"\n"))

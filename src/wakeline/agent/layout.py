@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeline.agent import durable, repository, saving
-from wakeline.agent.home import Home, file_name
+from wakeline.agent.home import Home, boot_id, file_name
 from wakeline.core import carrying_out
 from wakeline.core.model import Order
 from wakeline.errors import RolloutFailed
@@ -102,6 +102,8 @@ class Releases:
         """True when this order's folder is there and needs no more work than it says."""
         info = self.info(self._order.release)
         same = info.get("commit") == self._order.commit and info.get("pins") == self._pins()
+        if info.get("state") == LAID_OUT and info.get("boot") != boot_id():
+            return False  # its files were not on disk yet: after a power cut they may be empty
         return same and info.get("state") in (LAID_OUT, READY, CONFIRMED)
 
     def is_ready(self) -> bool:
@@ -130,6 +132,7 @@ class Releases:
     def mark_ready(self, *, links: list[str]) -> None:
         """Every step has passed: put the folder on disk as a whole, then say so in it."""
         durable.sync_tree(self.folder)
+        durable.sync_folder(self.folder.parent)  # its own name too: `current` must not come to point at nothing
         self._write_info(state=READY, links=links)
 
     # --- the switch ---
@@ -184,6 +187,7 @@ class Releases:
     def _write_info(self, *, state: str, links: list[str] | None = None) -> None:
         order = self._order
         data = {"release": order.release, "commit": order.commit, "pins": self._pins(), "state": state}
+        data["boot"] = boot_id()
         ours = [*order.shared, *(output for step in order.steps for output in step.outputs)]
         durable.write_json(
             self.folder / RELEASE_FILE,

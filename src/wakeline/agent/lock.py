@@ -12,6 +12,7 @@ from pathlib import Path
 from wakeline.errors import Busy
 
 _LOOK_S = 0.1
+_held: set[int] = set()
 
 
 @contextlib.contextmanager
@@ -22,9 +23,20 @@ def hold(path: Path, *, wait_s: float, on_wait: Callable[[str], None] | None = N
         _take(fd, wait_s=wait_s, on_wait=on_wait)
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        _held.add(fd)
         yield
     finally:
+        _held.discard(fd)
         os.close(fd)
+
+
+def held() -> tuple[int, ...]:
+    """The descriptors of the locks that this process holds.
+
+    A child that inherits them keeps the lock until it has ended: a git whose agent was killed goes on, and the next run
+    must not meet it.
+    """
+    return tuple(_held)
 
 
 def is_free(path: Path) -> bool:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from wakeline.agent import lock
 from wakeline.edges import process
-from wakeline.edges.git import IDENTITY
+from wakeline.edges.git import IDENTITY, has_content
 from wakeline.errors import RolloutFailed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
@@ -40,7 +41,7 @@ def git(arguments: Sequence[str], *, at: Path, timeout_s: float = 120.0) -> byte
     """Run git in a repository or work tree. Raises GitFailed with its words."""
     argv = ["git", *_OPTIONS, "-C", str(at), *arguments]
     try:
-        finished = process.run(argv, env=_environment(), timeout_s=timeout_s)
+        finished = process.run(argv, env=_environment(), timeout_s=timeout_s, keep_fds=lock.held())
     except process.CommandMissing as error:
         raise GitFailed("git is not installed on this machine", hint="apt-get install git") from error
     except process.CommandTimedOut as error:
@@ -59,9 +60,16 @@ def check_commit(commit: str) -> str:
 
 
 def ensure_mirror(folder: Path) -> Path:
-    """The bare repository that keeps this machine's copy of the code."""
-    if not (folder / "HEAD").exists() or not (folder / "objects").is_dir():
+    """The bare repository that keeps this machine's copy of the code. The caller holds the machine's lock.
+
+    A git that was killed leaves its locks; every git of ours holds the machine's lock too, so none of them is at work.
+    """
+    if not has_content(folder / "HEAD") or not has_content(folder / "config") or not (folder / "objects").is_dir():
+        for name in ("HEAD", "config"):  # after a power cut they may be empty, and `git init` leaves them so
+            (folder / name).unlink(missing_ok=True)
         git(["init", "--quiet", "--bare", "--end-of-options", str(folder)], at=folder.parent)
+    for litter in (*folder.glob("*.lock"), *folder.glob("refs/**/*.lock"), *folder.glob("worktrees/*/*.lock")):
+        litter.unlink(missing_ok=True)
     return folder
 
 

@@ -36,25 +36,35 @@ class Code:
         brought here in the same fetch: over SSH every contact is a login. `looked` has them all afterwards.
         Raises Usage for a remote that has no such branch, and RolloutFailed when it cannot be asked.
         """
-        source = f"refs/heads/{self.branch}"
         try:
-            refs = git.remote_refs(self.url, source, *beside, *noted, at=self.copy)
-            tip = refs.pop(source, None)
-            if tip is None:
-                what = f"{self.url} has no branch {self.branch}"
-                raise Usage(what, hint="push a commit to it, or set `branch` in wakeline.toml")
-            brought = {ref: each for ref, each in refs.items() if any(fnmatch.fnmatchcase(ref, one) for one in beside)}
-            absent = git.missing([tip, *brought.values()], at=self.copy)
-            wanted = [f"+{source}:{self._ref}"] if tip in absent or self._local_tip() != tip else []
-            wanted += [f"+{ref}:refs/wakeline-looked/{ref}" for ref, commit in brought.items() if commit in absent]
-            if wanted:
-                arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
-                with git.locked(self.copy):
-                    git.ask([*arguments, "--end-of-options", self.url, *wanted], at=self.copy, timeout_s=_FETCH_S)
+            try:
+                return self._fetch(beside, noted)
+            except git.GitFailed:
+                if git.is_sound(self.copy):
+                    raise
+            with git.locked(self.copy):
+                git.renew(self.copy)  # a power cut has damaged it, and all of it stands on its remote
+            return self._fetch(beside, noted)
         except git.GitFailed as error:
             raise RolloutFailed(
                 f"cannot fetch {self.url}: {error.message}", hint="can you fetch it by hand?"
             ) from error
+
+    def _fetch(self, beside: Sequence[str], noted: Sequence[str]) -> str:
+        source = f"refs/heads/{self.branch}"
+        refs = git.remote_refs(self.url, source, *beside, *noted, at=self.copy)
+        tip = refs.pop(source, None)
+        if tip is None:
+            what = f"{self.url} has no branch {self.branch}"
+            raise Usage(what, hint="push a commit to it, or set `branch` in wakeline.toml")
+        brought = {ref: each for ref, each in refs.items() if any(fnmatch.fnmatchcase(ref, one) for one in beside)}
+        absent = git.missing([tip, *brought.values()], at=self.copy)
+        wanted = [f"+{source}:{self._ref}"] if tip in absent or self._local_tip() != tip else []
+        wanted += [f"+{ref}:refs/wakeline-looked/{ref}" for ref, commit in brought.items() if commit in absent]
+        if wanted:
+            arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
+            with git.locked(self.copy):
+                git.ask([*arguments, "--end-of-options", self.url, *wanted], at=self.copy, timeout_s=_FETCH_S)
         self._tip, self.looked = tip, refs
         return tip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from wakeline.edges import objects, process
 from wakeline.errors import ExitCode, WakelineError
 
 VERSION_WANTED = (2, 30)
+OUR_LOCK = "wakeline-lock"
 _OPTIONS = (
     *("-c", "core.hooksPath=/dev/null"),
     *("-c", "protocol.file.allow=always"),
@@ -166,14 +168,39 @@ def missing(commits: Iterable[str], *, at: Path) -> set[str]:
 @contextlib.contextmanager
 def locked(repository: Path) -> Iterator[None]:
     """One user of a copy of ours at a time: two fetches into it would fail on each other's locks."""
-    with (repository / "wakeline.lock").open("w") as lock:
+    with (repository / OUR_LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def ensure_bare(folder: Path) -> Path:
-    """A bare repository of ours, made when it is not there. Safe twice."""
-    if not (folder / "HEAD").exists():
+    """A bare repository of ours, made when it is not there or was cut short while it was made. Safe twice."""
+    if not has_content(folder / "HEAD") or not has_content(folder / "config"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("HEAD", "config"):  # after a power cut they may be empty, and `git init` leaves them so
+            (folder / name).unlink(missing_ok=True)
         ask(["init", "--quiet", "--bare", "."], at=folder)
     return folder
+
+
+def has_content(file: Path) -> bool:
+    """True for a file that is there and not empty."""
+    return file.is_file() and file.stat().st_size > 0
+
+
+def is_sound(folder: Path) -> bool:
+    """Whether a copy of ours can be read, and no git that was killed has left its lock there. Costs a walk over it."""
+    checked = call(["fsck", "--full", "--no-dangling", "--no-progress"], at=folder, timeout_s=600.0)
+    return checked.code == 0 and not any(folder.glob("*.lock")) and not any((folder / "refs").rglob("*.lock"))
+
+
+def renew(folder: Path) -> None:
+    """Empty a copy of ours that cannot be read any more: everything in it stands on its remote. Our own lock stays."""
+    for each in folder.iterdir():
+        if each.name == OUR_LOCK:
+            continue
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+    ensure_bare(folder)

@@ -43,8 +43,12 @@ def run(
     env: Mapping[str, str] | None = None,
     input: bytes | None = None,  # noqa: A002 - the field's word for it, as in subprocess
     kept_bytes_max: int = KEPT_BYTES_MAX,
+    keep_fds: Sequence[int] = (),
 ) -> Finished:
-    """Run a command to its end. Raises CommandMissing and CommandTimedOut; a non-zero exit is the caller's to judge."""
+    """Run a command to its end. Raises CommandMissing and CommandTimedOut; a non-zero exit is the caller's to judge.
+
+    `keep_fds` are inherited, for a lock that must not be free before the command has ended.
+    """
     try:
         child = subprocess.Popen(  # noqa: S603 - argv, never a shell
             list(argv),
@@ -54,6 +58,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=tuple(keep_fds),
         )
     except FileNotFoundError as error:
         if cwd is not None and not Path(cwd).is_dir():

@@ -351,3 +351,24 @@ def test_a_sqlite_ledger_of_before_agents_takes_and_gives_them(tmp_path):
     database.close()
     assert old.append(records("b", previous=old.read().tip), agents=dict([AGENT]))
     assert old.agent(AGENT[0]) == AGENT[1]
+
+
+@pytest.mark.parametrize("damage", ["objects", "HEAD", "lock"])
+def test_a_copy_that_a_power_cut_has_damaged_is_made_anew(remote, tmp_path, damage):
+    place = {"app": "shop", "environment": "uat", "workdir": tmp_path / "work"}
+    first = records("a")
+    assert open_ledger(str(remote), **place).append(first)
+    second = records("b", previous=first[-1].hash)
+    other = open_ledger(str(remote), **{**place, "workdir": tmp_path / "other"})
+    assert other.append(second)
+    (copy,) = (tmp_path / "work").iterdir()
+    if damage == "objects":
+        for each in copy.glob("objects/*/*"):  # as seen after a cut: the names are there, the bytes are not
+            each.chmod(0o644)
+            each.write_bytes(b"")
+    elif damage == "HEAD":
+        (copy / "HEAD").write_bytes(b"")
+    else:
+        (copy / "refs/wakeline").mkdir(parents=True, exist_ok=True)
+        (copy / "refs/wakeline/copy.lock").touch()
+    assert [record.body["machine"] for record in open_ledger(str(remote), **place).read().records] == ["a", "b"]

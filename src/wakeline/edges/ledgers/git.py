@@ -16,8 +16,9 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from wakeline.core.records import GENESIS, BadLog, Record, verify
 from wakeline.edges import git, objects
@@ -30,6 +31,7 @@ _AGENT_NAME = "agent.pyz"
 _ALWAYS_S = 315532800  # 1980, as in its zip
 _WHO = f"{git.IDENTITY['GIT_AUTHOR_NAME']} <{git.IDENTITY['GIT_AUTHOR_EMAIL']}>"
 _LOG_BYTES_MAX = 1 << 30  # a fleet's whole memory: ten thousand releases of one machine are 30 MB
+_T = TypeVar("_T")
 
 
 class GitLedger:
@@ -58,9 +60,11 @@ class GitLedger:
 
     def read(self) -> Log:
         """See Ledger.read."""
-        with self._asking():
-            looked, self._looked = self._looked, None
-            return self._read(self._remote_tip() if looked is None else self._tip_in(looked))
+        return self._soundly(self._read_now)
+
+    def _read_now(self) -> Log:
+        looked, self._looked = self._looked, None
+        return self._read(self._remote_tip() if looked is None else self._tip_in(looked))
 
     def stamp(self) -> str:
         """See Ledger.stamp: the commit that the remote's ref is at."""
@@ -75,23 +79,25 @@ class GitLedger:
         agents: Mapping[str, bytes] | None = None,
     ) -> bool:
         """See Ledger.append. A pin or an agent that the remote refuses is a warning, never a failure."""
-        with self._asking():
-            self._looked, words = None, ""
-            for _ in range(_TRIES):
-                if self._log.tip != records[0].previous:
-                    self._read(self._remote_tip())
-                if self._log.tip != records[0].previous:
-                    return self._contains(records)
-                before = self._commit
-                commit = self._commit_of(records, parent=before)
-                beside = [*self._pins(pins or {}), *self._missing(agents or {})]
-                arrived, words = self._push(commit, expected=before, beside=beside)
-                if arrived:
-                    self._commit, self._log = commit, Log(records[-1].hash, self._log.records + tuple(records))
-                    self._agents |= set(agents or ())
-                    return True
-                if self._read(self._remote_tip()).tip != records[0].previous:
-                    return self._contains(records)
+        return self._soundly(lambda: self._append(records, pins or {}, agents or {}))
+
+    def _append(self, records: Sequence[Record], pins: Mapping[str, str], agents: Mapping[str, bytes]) -> bool:
+        self._looked, words = None, ""
+        for _ in range(_TRIES):
+            if self._log.tip != records[0].previous:
+                self._read(self._remote_tip())
+            if self._log.tip != records[0].previous:
+                return self._contains(records)
+            before = self._commit
+            commit = self._commit_of(records, parent=before)
+            beside = [*self._pins(pins), *self._missing(agents)]
+            arrived, words = self._push(commit, expected=before, beside=beside)
+            if arrived:
+                self._commit, self._log = commit, Log(records[-1].hash, self._log.records + tuple(records))
+                self._agents |= set(agents)
+                return True
+            if self._read(self._remote_tip()).tip != records[0].previous:
+                return self._contains(records)
         raise LedgerError(f"the ledger on {self._where} takes no record: {words}", hint="may you push there?")
 
     def agent(self, digest: str) -> bytes:
@@ -133,11 +139,13 @@ class GitLedger:
 
     def check_in(self, machine: str, body: CheckIn) -> None:
         """See Ledger.check_in. The ref is the machine's alone, so it is replaced, not compared."""
-        with self._asking():
-            blob = json.dumps(body, sort_keys=True).encode()
-            commit = self._write_commit(blob, parent="")
+
+        def push() -> None:
+            commit = self._write_commit(json.dumps(body, sort_keys=True).encode(), parent="")
             refspec = f"+{commit}:{self._base}/check-in/{machine}"
             git.ask(["push", "--quiet", "--end-of-options", self._url, refspec], at=self._copy, timeout_s=_REMOTE_S)
+
+        self._soundly(push)
 
     def check_ins(self) -> Mapping[str, CheckIn]:
         """See Ledger.check_ins. One that is not ours to read is passed over."""
@@ -174,6 +182,21 @@ class GitLedger:
             raise LedgerError(f"ledger on {self._where}: {error.message}", hint=hint) from error
         except OSError as error:
             raise LedgerError(f"the ledger's copy {self._copy}: {error}", hint="may you write there?") from error
+
+    def _soundly(self, act: Callable[[], _T]) -> _T:
+        """Do it; where the copy itself is damaged, do it again on a new one.
+
+        Seen: after a power cut an object of the copy was a file of 0 bytes, and no fetch into it worked any more.
+        """
+        with self._asking():
+            try:
+                return act()
+            except git.GitFailed:
+                if git.is_sound(self._copy):
+                    raise
+                git.renew(self._copy)
+                self._commit, self._log = "", Log()
+                return act()
 
     def _remote_tip(self) -> str:
         """Where the log ends there. The same look says which agents are there: the server lists all refs anyway."""

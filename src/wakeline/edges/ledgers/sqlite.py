@@ -111,7 +111,9 @@ class SqliteLedger:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with contextlib.closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as database:
-                database.execute("pragma synchronous = full")
+                database.execute(
+                    "pragma synchronous = extra"
+                )  # full does not sync the journal's removal: an acknowledged record went back
                 self._ensure_ours(database)
                 yield database
         except (sqlite3.Error, OSError) as error:
