@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import bars, figures, table
+from bench import bars, figures, page, table
 from bench.machines import bed_of_machines
-from bench.modes import application, asleep, catch_up, command_line, ledger, links, many
+from bench.modes import application, asleep, catch_up, command_line, ledger, links, many, without_a_gap
 from bench.rounds import Rounds
 from bench.tools import Tool
 from bench.tools.ansible import AnsibleMitogen, AnsibleSteps, AnsibleTask
@@ -36,6 +36,7 @@ MODES = {
     "many": many.measure,
     "ledger": ledger.measure,
     "command-line": command_line.measure,
+    "without-a-gap": without_a_gap.measure,
 }
 NEED_NO_ROOT = ("ledger", "command-line")
 
@@ -43,10 +44,15 @@ NEED_NO_ROOT = ("ledger", "command-line")
 def main() -> int:
     """Measure, check, print."""
     asked = _arguments()
+    if asked.what == "page":
+        page.write()
+        return 0
     if os.geteuid() != 0 and asked.what not in NEED_NO_ROOT:
         sys.stderr.write("./dev bench boots machines, which needs root\n")
         return 2
     found = MODES.get(asked.what, _compare)(asked)
+    if asked.keep:
+        page.keep({**found, "bars": [each.to_json() for each in found["bars"]]}, asked.keep, command=_command(asked))
     if not asked.json:
         sys.stdout.write(table.render(found) + "\n" if "jobs" in found else "")
         sys.stdout.write(bars.render(found["bars"]) + "\n")
@@ -56,13 +62,16 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("what", nargs="?", default="tools", choices=["tools", *MODES], help="what to measure (tools)")
+    parser.add_argument(
+        "what", nargs="?", default="tools", choices=["tools", *MODES, "page"], help="what to measure (tools)"
+    )
     parser.add_argument("--machines", type=int, default=10, metavar="N", help="how many (10)")
     parser.add_argument("--stages", type=int, default=1, metavar="K", help="dealt out to so many stages, in order (1)")
     parser.add_argument("--asleep", type=int, default=0, metavar="P", help="so many per cent of them are off (0)")
     parser.add_argument("--rounds", type=int, default=3, metavar="R", help="how often everything is measured (3)")
     parser.add_argument("--warm", type=int, default=0, metavar="W", help="code-only rounds before that are not (0)")
     parser.add_argument("--tools", default=",".join(QUICK), metavar="A,B", help=f"of {', '.join(TOOLS)}; or all")
+    parser.add_argument("--keep", choices=page.SECTIONS, metavar="NAME", help="keep the figures for the page")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
     asked = parser.parse_args()
     asked.tools = list(TOOLS) if asked.tools == "all" else asked.tools.split(",")
@@ -70,6 +79,16 @@ def _arguments() -> argparse.Namespace:
     if unknown:
         parser.error(f"no such tool: {', '.join(unknown)}")
     return asked
+
+
+def _command(asked: argparse.Namespace) -> str:
+    """What was asked for, as it is asked again."""
+    words = ["./dev bench", *([] if asked.what == "tools" else [asked.what])]
+    given = {"machines": 10, "stages": 1, "asleep": 0, "rounds": 3, "warm": 0}
+    words += [f"--{name} {getattr(asked, name)}" for name, usual in given.items() if getattr(asked, name) != usual]
+    if asked.what == "tools" and tuple(asked.tools) != QUICK:
+        words.append("--tools all" if asked.tools == list(TOOLS) else f"--tools {','.join(asked.tools)}")
+    return " ".join([*words, f"--keep {asked.keep}"])
 
 
 def _compare(asked: argparse.Namespace) -> dict[str, Any]:

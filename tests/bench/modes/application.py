@@ -184,7 +184,7 @@ def _run(command: list[str], place: Path) -> None:
 def _make_by_hand(machine: Machine, checkout: Path, wheels: Path) -> None:
     """What the steps make, once, where no step makes it."""
     shared = machine.root / "opt/without/shared"
-    shared.mkdir(parents=True)
+    shared.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cp", "-a", str(checkout), str(machine.root / "opt/made")], check=True)
     machine.run("chown -R ubuntu: /opt/made /opt/without")
     pip = next(wheels.glob("pip-*.whl")).name

@@ -51,7 +51,7 @@ def _fleet(root: Path, releases: int) -> LocalFleet:
     previous = lines[-1].hash
     stream = []
     for number in range(3, releases + 1):
-        drafts = [Draft(each.kind, _renumbered(each.body, number)) for each in lines]
+        drafts = [Draft(each.kind, renumbered(each.body, number)) for each in lines]
         ids = [secrets.token_hex(8) for _ in drafts]
         records = chain(drafts, ids=ids, previous=previous, at=lines[0].at, by=lines[0].by)
         previous = records[-1].hash
@@ -68,7 +68,7 @@ def _fleet(root: Path, releases: int) -> LocalFleet:
     return fleet
 
 
-def _renumbered(body: dict[str, Any], number: int) -> dict[str, Any]:
+def renumbered(body: dict[str, Any], number: int) -> dict[str, Any]:
     """A record of release 2 as one of another: its release and its lease's fencing number, which were equal."""
     text = re.sub(
         r'"(release|fence|number)": 2\b',

@@ -1,0 +1,102 @@
+"""`docs/performance.md` is made of figures that were kept: the JSON of each run, its pictures, words around them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import bars, plot, table
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+KEPT = DOCS / "performance"
+PAGE = DOCS / "performance.md"
+BEGIN, END = "<!-- figures: made by `./dev bench page` -->", "<!-- end of figures -->"
+# What is kept under which name, in the order of the page, and what a reader wants to know of it first.
+SECTIONS = {
+    "two-stages": "Two stages of one booted machine",
+    "ten": "Ten machines in one stage",
+    "fifty": "Fifty machines in one stage",
+    "fifty-slow": "Fifty machines in one stage: the slower tools, one run",
+    "asleep": "Machines that are off and do not answer",
+    "catch-up": "A catch-up with nothing to do",
+    "links": "Slow links",
+    "many": "Hundreds of machines",
+    "ledger": "A long ledger",
+    "application": "A real application",
+    "command-line": "The command line",
+    "without-a-gap": "No request lost",
+}
+
+
+def keep(found: Mapping[str, Any], name: str, *, command: str) -> None:
+    """Keep a run's figures, with the command that made them, what it ran on, and a picture where tools are compared."""
+    KEPT.mkdir(exist_ok=True)
+    kept = {"command": command, "host": host(), **found}
+    (KEPT / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    if "jobs" in found:
+        (KEPT / f"{name}.svg").write_text(plot.render(found, title=f"{SECTIONS[name]}: seconds to the end"))
+
+
+def host() -> str:
+    """What the figures were measured on, without the host's name."""
+    return f"{os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, load {os.getloadavg()[0]:.1f} at the end"
+
+
+def write() -> None:
+    """Put what is kept into the page; the words around it stay."""
+    PAGE.write_text(_filled(PAGE.read_text()))
+
+
+def is_current() -> bool:
+    """True when the page says what the kept figures say."""
+    return _filled(PAGE.read_text()) == PAGE.read_text()
+
+
+def _filled(text: str) -> str:
+    kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in SECTIONS if _is_kept(name)}
+    body = "\n\n".join([_summary(kept), *(_section(name, found) for name, found in kept.items())])
+    return re.sub(
+        f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: f"{BEGIN}\n\n{body}\n\n{END}", text, flags=re.DOTALL
+    )
+
+
+def _is_kept(name: str) -> bool:
+    return (KEPT / f"{name}.json").exists()
+
+
+def _summary(kept: Mapping[str, Mapping[str, Any]]) -> str:
+    """Every bar with its figure, and what was not measured at all."""
+    words = {True: "met", False: "**not met**", None: "not run"}
+    rows = [
+        [SECTIONS[name], bar["what"], bar["wanted"], bar["found"], words[bar["met"]]]
+        for name, found in kept.items()
+        for bar in found["bars"]
+        if bar["met"] is not None or not name.startswith("fifty")
+    ]
+    return "## Every bar\n\n" + table.grid([["measured on", "bar", "wanted", "found", ""], *rows])
+
+
+def _section(name: str, found: Mapping[str, Any]) -> str:
+    parts = [f"## {SECTIONS[name]}", f"`{found['command']}` ({found['host']})"]
+    if "jobs" in found:
+        parts += [f"![seconds a tool]({KEPT.name}/{name}.svg)", table.render(found).rstrip("\n"), _versions(found)]
+    else:
+        parts.append(bars.render([bars.Bar(**each) for each in found["bars"]]).rstrip("\n"))
+        parts.append("\n".join(_figures(found)))
+    parts += [f"Not run: {tool}, because {why.splitlines()[0]}." for tool, why in found.get("not_run", {}).items()]
+    return "\n\n".join(parts)
+
+
+def _versions(found: Mapping[str, Any]) -> str:
+    return "Versions: " + ", ".join(f"{tool} {said}" for tool, said in found["versions"].items()) + "."
+
+
+def _figures(found: Mapping[str, Any]) -> list[str]:
+    """The figures of a measurement as they are, one line each."""
+    shown = {key: value for key, value in found.items() if key not in ("command", "host", "bars", "not_run")}
+    return [f"- {key}: `{json.dumps(value)}`" for key, value in shown.items()]
