@@ -109,6 +109,33 @@ def test_a_machine_that_the_workflow_goes_on_without_may_sleep_and_is_asked_abou
     assert any(each.startswith("may uat be switched off?") for each in draft.asked)
 
 
+def test_each_machine_runs_the_units_that_have_its_name(tmp_path):
+    files = {"gunicorn-uat.service": UNIT, "scheduler.service": UNIT, "scheduler-mail.service": UNIT}
+    _, fleet = written(tmp_path, {**SEED, **files, "scripts/gunicorn.service": AT_BOOT})
+    found = {machine.name: set(machine.roles) for machine in fleet.fleet.machines}
+    assert found == {"scheduler": {"scheduler", "scheduler-mail"}, "uat": {"gunicorn-uat"}}
+
+
+def test_where_names_do_not_say_what_a_machine_runs_it_asks(tmp_path):
+    draft, fleet = written(tmp_path, {**SEED, "scheduler.service": UNIT})
+    assert any("which of these does each machine run?" in question for question in draft.asked)
+    assert {frozenset(machine.roles) for machine in fleet.fleet.machines} == {frozenset({"scheduler", "gunicorn"})}
+
+
+def test_static_files_are_collected_where_a_script_did_that_behind_the_front_end(tmp_path):
+    script = f"{SCRIPT}python manage.py collectstatic --noinput\n"
+    files = {**SEED, "scripts/deploy_machine.sh": script, "frontend/package.json": FRONT}
+    draft, fleet = written(tmp_path, files)
+    assert [step.name for step in fleet.steps] == ["packages", "migrate", "pages", "static"]
+    assert fleet.steps[-1].run == ".venv/bin/python manage.py collectstatic --noinput"
+    assert "collectstatic, from scripts/deploy_machine.sh" in draft.taken
+
+
+def test_a_comment_about_static_files_is_no_step(tmp_path):
+    _, fleet = written(tmp_path, {**SEED, "scripts/deploy_machine.sh": f"{SCRIPT}# collectstatic is done by hand\n"})
+    assert "static" not in [step.name for step in fleet.steps]
+
+
 def test_the_script_is_offered_with_its_role_as_the_word_that_differs(tmp_path):
     draft, _file = written(tmp_path, SEED)
     assert '# script = "scripts/deploy_machine.sh main {role}"\n' in draft.text

@@ -78,7 +78,7 @@ class Workflow:
 
 @dataclasses.dataclass(frozen=True)
 class Repository:
-    """Everything that `write` goes by."""
+    """Everything that `write` goes by. `collects` is the file that calls Django's collectstatic."""
 
     name: str
     url: str = ""
@@ -87,6 +87,7 @@ class Repository:
     manage: str = ""
     alembic: str = ""
     flask: bool = False
+    collects: str = ""
     packages: Packages | None = None
     front: Front | None = None
     units: tuple[Unit, ...] = ()

@@ -38,6 +38,7 @@ def look(folder: Path) -> Repository:
         alembic=alembic,
         flask="current_app" in read(f"{home}/env.py".lstrip("/")) if alembic and not manage else False,
         packages=_packages(files, read, home=home),
+        collects=next((each for each in _deploying(files, deploys) if manage and scripts.collects(read(each))), ""),
         front=_front(files, read),
         units=units,
         workflow=deploys,
@@ -190,10 +191,16 @@ def _workflow(files: tuple[str, ...], read: Callable[[str], str]) -> Workflow:
 def _warnings(
     files: tuple[str, ...], read: Callable[[str], str], *, units: tuple[Unit, ...], deploys: Workflow
 ) -> tuple[str, ...]:
-    called = [call[0] for call in deploys.calls]
-    usual = [each for each in files if each.endswith(".sh") and "deploy" in each.rpartition("/")[2]]
+    own = (each for each in _deploying(files, deploys) if each != deploys.file)
     return (
-        *(line for each in dict.fromkeys([*called, *usual]) for line in scripts.in_script(each, read(each))),
+        *(line for each in own for line in scripts.in_script(each, read(each))),
         *scripts.in_workflow(deploys.file, read(deploys.file) if deploys.file else ""),
         *scripts.at_boot(units),
     )
+
+
+def _deploying(files: tuple[str, ...], deploys: Workflow) -> tuple[str, ...]:
+    """The scripts that a deploy runs, or is called after, and its workflow."""
+    called = [call[0] for call in deploys.calls]
+    usual = [each for each in files if each.endswith(".sh") and "deploy" in each.rpartition("/")[2]]
+    return tuple(dict.fromkeys([*called, *usual, *([deploys.file] if deploys.file else [])]))

@@ -34,6 +34,8 @@ def steps(page: Page, seen: Repository, services: list[Unit]) -> None:
         _migrate(page, seen, venv)
     if seen.front:
         _front(page, seen.front)
+    if seen.collects:
+        _static(page, seen, venv)
 
 
 def _environment(page: Page, seen: Repository, services: list[Unit]) -> str:
@@ -89,13 +91,27 @@ def _migrate(page: Page, seen: Repository, venv: str) -> None:
         page.say("Flask finds the application as on your own machine: app.py, wsgi.py, or FLASK_APP in env_file.")
     else:
         run, verify = f"-m alembic -c {name} upgrade head", f"alembic {name}"
-    beside = posixpath.relpath(venv or ".", folder or ".")
-    python = f"{shlex.quote(beside)}/bin/python" if seen.packages else "python3"
+    python = _python(seen, venv, folder)
     page.take("migrations, as a once-step", file)
     page.add("[[step]]", 'name = "migrate"', "once = true")
     page.add(f"run = {quoted(inside(folder, f'{python} {run}'))}")
     page.add(f"verify = {quoted(inside(folder, f'{python} $WAKELINE_VERIFY {verify}'))}")
     page.add('# backup = "pg_dump --file=/var/backups/before.sql …"   # before the first run', "")
+
+
+def _python(seen: Repository, venv: str, folder: str) -> str:
+    """The environment's python, as it is found from a folder of the release."""
+    beside = posixpath.relpath(venv or ".", folder or ".")
+    return f"{shlex.quote(beside)}/bin/python" if seen.packages else "python3"
+
+
+def _static(page: Page, seen: Repository, venv: str) -> None:
+    """Behind the front end: what that makes is collected as well."""
+    folder, _, name = seen.manage.rpartition("/")
+    page.take("collectstatic", seen.collects)
+    page.say("STATIC_ROOT has to lie inside the release, or below a `shared` path.")
+    run = f"{_python(seen, venv, folder)} {shlex.quote(name)} collectstatic --noinput"
+    page.add("[[step]]", 'name = "static"', f"run = {quoted(inside(folder, run))}", "")
 
 
 def _front(page: Page, front: Front) -> None:

@@ -11,8 +11,14 @@ _MOVES_CODE = re.compile(r"\bgit\s+(?:-\S+\s+\S+\s+)*(?:pull|merge|checkout|swit
 _MIGRATES = re.compile(
     r"""manage(?:\.py)?["']?\s+migrate\b(?!.*--check)|django-admin\s+migrate\b|\balembic\b.*\bupgrade\b|\bdb\s+upgrade\b"""
 )
+_COLLECTS = re.compile(r"(?m)^(?!\s*#).*\bcollectstatic\b")
 _BEGINS = re.compile(r"(?:if|elif|case)\b.*WAKELINE_ONCE")
 _ENDS = re.compile(r"(?:fi|esac|else)\b")
+
+
+def collects(text: str) -> bool:
+    """Whether a script or a workflow puts Django's static files where they are served from."""
+    return bool(_COLLECTS.search(text))
 
 
 def in_workflow(file: str, text: str) -> Iterator[str]:

@@ -116,8 +116,11 @@ def _stages(page: Page, seen: Repository, services: list[Unit]) -> None:
     known = seen.workflow.addresses
     if known:
         page.take(f"{len(known)} machine(s), in their order", seen.workflow.file)
-    roles = _roles(services)
     names = _names(known or (Address(f"{user}@first"),))
+    roles = _roles(services)
+    each_its_own = _by_name(names, roles)
+    if each_its_own:
+        page.take("what each machine runs", "the names of units and machines")
     for index, address in enumerate(known or (Address(f"{user}@first.example.org"),)):
         name = names[index]
         page.add("[[stage]]", f"name = {quoted(name)}", "[[stage.machine]]", f"name = {quoted(name)}")
@@ -127,9 +130,10 @@ def _stages(page: Page, seen: Repository, services: list[Unit]) -> None:
             page.ask(f"the address of {name}: {seen.workflow.file} has it in {address.behind}")
         page.add(f"address = {quoted(f'{user}@{name}.example.org' if address.behind else address.text)}")
         _presence(page, name, address, seen.workflow.file)
-        if roles and index == 0 and len(known) > 1:
+        if roles and index == 0 and len(known) > 1 and not each_its_own:
             page.ask(f"which of these does each machine run? roles: {', '.join(roles)}")
-        page.add(*([f"roles = {listed(*roles)}"] if roles else []), "")
+        mine = each_its_own.get(name, roles)
+        page.add(*([f"roles = {listed(*mine)}"] if mine else []), "")
 
 
 def _presence(page: Page, name: str, address: Address, file: str) -> None:
@@ -152,6 +156,15 @@ def _names(addresses: tuple[Address, ...]) -> list[str]:
         taken = (f"{name[:55]}-{number}" for number in range(2, len(hosts) + 2))
         names.append(name if name not in names else next(each for each in taken if each not in names))
     return names
+
+
+def _by_name(names: list[str], roles: list[str]) -> dict[str, list[str]]:
+    """What each machine runs where names say so: each unit has one machine's name in its own; none is left out."""
+    fits = {role: [name for name in names if name in role.split("-")] for role in roles}
+    if len(names) < 2 or any(len(found) != 1 for found in fits.values()):
+        return {}
+    shared = {name: [role for role in roles if fits[role] == [name]] for name in names}
+    return shared if all(shared.values()) else {}
 
 
 def _roles(services: list[Unit]) -> list[str]:
