@@ -12,6 +12,8 @@ import tarfile
 import pytest
 from one_machine import GIT, git, healthy, service, step
 
+from wakeline.agent.home import home_of
+from wakeline.agent.in_place import what_runs
 from wakeline.core.model import Layout
 
 IN_PLACE = {"layout": Layout.IN_PLACE}
@@ -158,3 +160,14 @@ def test_head_of_the_origin_is_not_what_counts(adopted):
     adopted.commit("two")
     adopted.run(adopted.order(1, wanted, **IN_PLACE))
     assert git("rev-parse", "HEAD", at=adopted.path).strip() == wanted
+
+
+def test_release_0_is_not_ours_to_call_edited(tmp_path):
+    (tmp_path / "old").mkdir()
+    subprocess.run(["git", "init", "-q", str(tmp_path / "old")], check=True)
+    (tmp_path / "old/venv").write_text("never committed")
+    (tmp_path / "app/releases").mkdir(parents=True)
+    (tmp_path / "app/releases/0").symlink_to(tmp_path / "old")
+    (tmp_path / "app/current").symlink_to("releases/0")
+    said = what_runs(home_of(tmp_path / "home", "shop", "uat"), tmp_path / "app")
+    assert (said["current"], said["edited"]) == (0, False)

@@ -83,7 +83,8 @@ def test_one_that_has_an_order_in_the_present_release_does_not_join_again():
     now = state(taken(), *good(1), FREED)
     assert decide(now, fleet(), "uat") is None
     assert decide(now, fleet(), "stranger") is None
-    assert isinstance(decide(state(), fleet(), "uat"), Waits)
+    assert decide(state(), fleet(), "uat") is None, "before the first release nobody waits for one"
+    assert isinstance(decide(state(taken(), made(1)), fleet(), "extra"), Waits)
     assert decide(state(taken(), *good(1), FREED, joined(1)), fleet(), "extra") is None
 
 

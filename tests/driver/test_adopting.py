@@ -116,7 +116,7 @@ def test_what_is_as_it_should_be_is_nothing_to_change():
         for path, (mode, text) in wanted.items()
     }
     changes = judged(facts(current="releases/1", files=have)).changes
-    assert [line for line in changes if " is " in line] == []
+    assert changes == ()
     have[f"{UNIT}.d/50-wakeline.conf"] = {"digest": "another", "mode": 0o644}
     changes = judged(facts(current="releases/1", files=have)).changes
     assert f"{UNIT}.d/50-wakeline.conf is changed" in changes

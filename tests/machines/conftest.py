@@ -65,12 +65,12 @@ run = "sh pages.sh"
 [[service]]
 unit = "scheduler.service"
 roles = ["scheduler"]
-health = {{ http = "http://127.0.0.1:8000/", within = "10s" }}
+health = {{ http = "http://127.0.0.1:8000/", within = "30s" }}
 
 [[service]]
 unit = "gunicorn-uat.service"
 roles = ["web"]
-health = {{ http = "http://127.0.0.1:8000/healthz", within = "10s" }}
+health = {{ http = "http://127.0.0.1:8000/healthz", within = "30s" }}
 """
 UNITS = {
     "scheduler": ("scheduler.service", "/usr/bin/python3 scheduler.py"),

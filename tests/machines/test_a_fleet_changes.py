@@ -137,7 +137,7 @@ presence = "always"
 
 [[service]]
 unit = "blog.service"
-health = {{ http = "http://127.0.0.1:8001/VERSION", within = "20s" }}
+health = {{ http = "http://127.0.0.1:8001/VERSION", within = "30s" }}
 """
 BLOG_UNIT = """\
 [Service]
@@ -295,12 +295,21 @@ def test_moving_in_from_a_checkout_with_its_own_environment_and_out_again(old_st
 
 def test_setup_as_a_newcomer_meets_it(bare):
     uat = bare.uat
+    change(bare, f"ubuntu@{uat.address}", f"cmd:echo ubuntu@{uat.address}")
+    change(bare, f"ubuntu@{bare.scheduler.address}", bare.scheduler.address)
+    with (bare.folder / "ssh_config").open("a") as file:
+        file.write("    User ubuntu\n")
+    bare.commit("addresses that do not say who deploys")
     uat.run("useradd --create-home admin && install -d -m 700 -o admin /home/admin/.ssh")
     uat.run("cp /root/.ssh/authorized_keys /home/admin/.ssh/ && chown admin /home/admin/.ssh/authorized_keys")
 
     def setup(*words: str) -> Said:
         return bare.wakeline("setup", "uat", *words)
 
+    uat.run("mv /home/ubuntu/.ssh/authorized_keys /root/keys")
+    said = setup()
+    assert (said.code, "uat: login:" in said.err) == (1, True), said.err
+    uat.run("mv /root/keys /home/ubuntu/.ssh/authorized_keys")
     said = setup("--root-user", "admin")
     assert (said.code, "admin needs sudo without a password" in said.err) == (1, True), said.err
     uat.write("/etc/sudoers.d/admin", "admin ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
@@ -321,6 +330,14 @@ def test_setup_as_a_newcomer_meets_it(bare):
     assert said.code == 0, said.err
     assert "later: wakeline setup scheduler" in said.err
     bare.scheduler.restore_network()
+    said = bare.wakeline("setup", "scheduler")
+    assert said.code == 0, said.err
+    assert bare.scheduler.run("stat -c %U /opt/shop/releases /var/lib/wakeline").split() == ["ubuntu", "ubuntu"]
+    uat.run("mv /usr/bin/sudo /root/sudo")
+    bare.commit("one")
+    said = bare.wakeline("deploy")  # what needs root goes through the helper, as it does at boot
+    assert said.code == 0, said.err
+    uat.wait_until_it_serves("one")
     uat.run("mv /usr/bin/python3 /root/python3")
     said = setup()
     assert (said.code, "python3" in said.err, "Traceback" in said.err) == (1, True, False), said.err

@@ -36,10 +36,17 @@ class Made:
     said: dict[str, str] = dataclasses.field(default_factory=dict)
     approved: set[str] = dataclasses.field(default_factory=set)
     sent: set[str] = dataclasses.field(default_factory=set)
+    held: set[str] = dataclasses.field(default_factory=set)  # on hold at any time of its rollouts; "" is the fleet
     alone: bool = False  # somebody asked for one stage of it, whatever does not gate ahead of it
 
     def stage_of(self, machine: str) -> Mapping[str, Any] | None:
         return next((s for s in self.stages if machine in [m["name"] for m in s["machines"]]), None)
+
+    def word_of(self, machine: Mapping[str, Any]) -> str:
+        """How it ended on a machine. On demand and on hold counts as asleep does: nobody failed."""
+        said = self.said.get(machine["name"], "")
+        on_hold = machine["presence"] != "always" and self.held & {"", machine["name"]}
+        return "on hold" if on_hold and said == "withheld" else said
 
     def is_held(self, stage: Mapping[str, Any]) -> bool:
         return any(self.said.get(machine["name"]) == "failed" for machine in stage["machines"])
@@ -104,7 +111,9 @@ class Observer:
         self._carried_on(record)
 
     def _carried_on(self, record: Record) -> None:
-        self.made[record.body["release"]].alone |= record.by in self._world.stage_alone
+        made = self.made[record.body["release"]]
+        made.alone |= record.by in self._world.stage_alone
+        made.held |= set(self.holds)
 
     def _good(self, number: int) -> None:
         good = self.made[number]
@@ -114,6 +123,9 @@ class Observer:
             raise Violation(f"a rollback to release {number}, which did not pass: {good.said}")
 
     def _sent(self, record: Record) -> None:
+        for machine in record.body["machines"]:
+            if self.holds.get(machine, self._world.loop.now) < self.took_over[self.fence]:
+                raise Violation(f"a hold on {machine}: it was sent an order of a rollout that began after it")
         self.made[record.body["release"]].sent |= set(record.body["machines"])
 
     def _outcome(self, record: Record) -> None:
@@ -153,7 +165,7 @@ class Observer:
     def _has_passed(
         self, made: Made, stage: Mapping[str, Any], what: str, *, first: bool = False, alone: bool = False
     ) -> None:
-        words = [made.said.get(machine["name"], "") for machine in stage["machines"]]
+        words = [made.word_of(machine) for machine in stage["machines"]]
         if stage["gates"] or first:
             for machine in stage["machines"]:
                 if machine["presence"] == "always" and (made.number, machine["name"]) not in self.passed:
@@ -188,6 +200,8 @@ class Observer:
 
     def _held(self, record: Record) -> None:
         self.holds.setdefault(record.body["machine"], self._world.loop.now)
+        for made in self.made.values():
+            made.held.add(record.body["machine"])
 
     def _unheld(self, record: Record) -> None:
         self.holds.pop(record.body["machine"], None)

@@ -216,7 +216,8 @@ def what_runs(home: Home, path: Path) -> dict[str, Any]:
     info = release_info(path, release)
     ours = [*info.get("ours", []), *info.get("repositories", []), RELEASE_FILE]
     folder = path / "releases" / str(release)
-    return {"current": release, **info, "edited": bool(repository.head(folder) and saving.changes(folder, but=ours))}
+    changed = release and repository.head(folder) and saving.changes(folder, but=ours)  # release 0 is not ours to judge
+    return {"current": release, **info, "edited": bool(changed)}
 
 
 def _in_the_way(path: Path, commit: str) -> bool:

@@ -54,7 +54,11 @@ def sudoers(user: str, units: Iterable[str]) -> list[str]:
 
 
 def present_way(*, without_sudo: bool, app: str, environment: str) -> str:
-    """How this process can act as root: a unit of ours has NoNewPrivileges, so sudo refuses there."""
+    """How this process can act as root: a unit of ours has NoNewPrivileges, so sudo refuses there.
+
+    A machine without sudo has the helper for a push as well.
+    """
     if os.geteuid() == 0:
         return ROOT_WAY
-    return f"{HELPER_WAY}/run/wakeline-{app}-{environment}.sock" if without_sudo else SUDO_WAY
+    helper = without_sudo or not os.path.exists(SUDO)  # noqa: PTH110 - a look, at every start
+    return f"{HELPER_WAY}/run/wakeline-{app}-{environment}.sock" if helper else SUDO_WAY

@@ -40,7 +40,8 @@ def decide(state: State, fleet: Fleet, machine: str) -> Joining:
     if stage is None:
         return None
     if not state.approved:
-        return Waits("no release is approved yet: the first deploy takes it along")
+        new = state.newest is not None and not _has(state, state.newest, machine)
+        return Waits("no release is approved yet: the next deploy takes it along") if new else None
     if _has(state, state.approved[-1], machine):
         return None
     if not state.lease.free:

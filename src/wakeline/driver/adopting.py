@@ -17,6 +17,8 @@ from wakeline import agent as agent_package
 from wakeline.core import moving
 from wakeline.core.model import Layout, Machine
 from wakeline.core.moving import Move, Place, Setting
+from wakeline.core.presence import heard
+from wakeline.core.rollout import Answer
 from wakeline.driver import becoming_root, machine_script
 from wakeline.driver.machine_script import DROP_IN, Copy, Found
 from wakeline.driver.project import Project
@@ -59,18 +61,22 @@ async def plan(project: Project, machines: Sequence[Machine], *, root_user: str)
 async def _plan(project: Project, machine: Machine, *, root_user: str, tracked: frozenset[str]) -> Plan:
     if machine.address.startswith("local:"):
         return Plan(machine)
-    script = _script(_questions(project, machine))
     try:
+        there = await becoming_root.with_its_user(project, machine)
+        script = _script(_questions(project, there))
         command = becoming_root.PYTHON
-        lines = await becoming_root.run(project, machine, script, verb="looking", root_user=root_user, command=command)
-        facts = json.loads(lines[-1]) if lines else {}
+        lines = await becoming_root.run(project, there, script, verb="looking", root_user=root_user, command=command)
+        facts = json.loads(lines[-1])
     except NotReached as error:
-        return Plan(machine, problem=error.message, reached=False)
+        reached = heard(error.phase) is not Answer.ASLEEP  # a machine that refuses us is not one that is off
+        return Plan(
+            machine, problem=f"{error.message} ({error.hint})" if error.hint else error.message, reached=reached
+        )
     except (Lost, RolloutFailed) as error:
         return Plan(machine, problem=error.message)
-    except ValueError:
+    except (ValueError, IndexError):
         return Plan(machine, problem="what it said of itself cannot be read")
-    return judge(project, machine, facts, tracked=tracked)
+    return judge(project, there, facts, tracked=tracked)
 
 
 def judge(project: Project, machine: Machine, facts: Mapping[str, Any], *, tracked: frozenset[str]) -> Plan:
@@ -79,13 +85,15 @@ def judge(project: Project, machine: Machine, facts: Mapping[str, Any], *, track
     moves = {} if file.deploy.layout is Layout.IN_PLACE else _moves(project, machine, facts, tracked=tracked)
     adopted, why_not = _adopted(moves, facts)
     found = Found({unit: each.lines for unit, each in moves.items()}, adopted)
-    changes = [f"{unit}: {line}" for unit, each in moves.items() for line in each.changes]
+    files = _files(project, machine, found, facts)
+    moving_now = {unit: each for unit, each in moves.items() if machine_script.drop_in_of(unit) in files}
+    changes = [f"{unit}: {line}" for unit, each in moving_now.items() for line in each.changes]
     doubts = [f"{unit}: {line}" for unit, each in moves.items() for line in each.doubts]
     doubts += [f"{unit} is {each['state']} to systemd there" for unit, each in facts["units"].items() if _odd(each)]
     doubts += [why_not] if why_not else []
     if adopted:
         changes.append(f"{file.deploy.path}/current leads to {adopted} until the first release: release 0")
-    changes += _files(project, machine, found, facts)
+    changes += [f"{path} is {how}" for path, how in files.items()]
     copies, missing = _copies(facts)
     plan_ = Plan(machine, found, tuple(changes), tuple(doubts), copies, missing)
     return dataclasses.replace(plan_, problem=_missing_tools(facts, machine))
@@ -127,13 +135,13 @@ def _adopted(moves: Mapping[str, Move], facts: Mapping[str, Any]) -> tuple[str, 
     return (there[0] if there else ""), ""
 
 
-def _files(project: Project, machine: Machine, found: Found, facts: Mapping[str, Any]) -> list[str]:
-    """What of our files is not yet as it should be."""
-    changes = []
+def _files(project: Project, machine: Machine, found: Found, facts: Mapping[str, Any]) -> dict[str, str]:
+    """What of our files is not yet as it should be: written, or changed."""
+    changes = {}
     for path, (mode, text) in machine_script.files_of(project.file, machine, found=found).items():
         have = facts["files"].get(path, {})
         if have != {"digest": hashlib.sha256(text.encode()).hexdigest(), "mode": mode}:
-            changes.append(f"{path} is {'changed' if have else 'written'}")
+            changes[path] = "changed" if have else "written"
     return changes
 
 
@@ -162,7 +170,7 @@ def _questions(project: Project, machine: Machine) -> dict[str, Any]:
         "path": path,
         "user": _user(machine),
         "units": units,
-        "drop_ins": {unit: f"/etc/systemd/system/{unit}.d/{DROP_IN}" for unit in units},
+        "drop_ins": {unit: machine_script.drop_in_of(unit) for unit in units},
         "files": sorted(machine_script.files_of(file, machine)),
         "tools": list(machine_script.TOOLS),
         "shared": list(file.deploy.shared),

@@ -67,6 +67,11 @@ def name_of(file: FleetFile) -> str:
     return f"wakeline-{file.fleet.app}-{file.fleet.environment}"
 
 
+def drop_in_of(unit: str) -> str:
+    """Our drop-in of a unit of the application."""
+    return f"/etc/systemd/system/{unit}.d/{DROP_IN}"
+
+
 def units_of(file: FleetFile, machine: Machine) -> list[str]:
     """The units of a machine's services."""
     return [each.unit for each in _services(file, machine) if each.unit]
@@ -87,7 +92,7 @@ def files_of(file: FleetFile, machine: Machine, *, found: Found = Found()) -> di
         f"/etc/systemd/system/{name}-catchup.timer": (0o644, _timer()),
     }
     for unit in units:
-        files[f"/etc/systemd/system/{unit}.d/{DROP_IN}"] = (0o644, _drop_in(file, name, found.units.get(unit)))
+        files[drop_in_of(unit)] = (0o644, _drop_in(file, name, found.units.get(unit)))
     return files
 
 

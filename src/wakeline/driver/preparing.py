@@ -12,7 +12,9 @@ from typing import Any
 
 from wakeline.core import binding
 from wakeline.core.model import Machine
+from wakeline.core.presence import heard
 from wakeline.core.records import Draft
+from wakeline.core.rollout import Answer
 from wakeline.core.state import State
 from wakeline.driver import becoming_root
 from wakeline.driver.adopting import Plan
@@ -158,7 +160,8 @@ async def _one(work: _Work, planned: Plan) -> tuple[Prepared, str]:
         finally:
             await connection.close()
     except NotReached as error:
-        return Prepared(machine.name, tuple(done), f"{error.message}", reached=False), ""
+        reached = heard(error.phase) is not Answer.ASLEEP  # what refuses us is not off
+        return Prepared(machine.name, tuple(done), f"{error.message}", reached=reached), ""
     except (Lost, RolloutFailed) as error:
         return Prepared(machine.name, tuple(done), error.message), ""
     refused = work.refused(machine, machine_id)
