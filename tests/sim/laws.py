@@ -138,7 +138,8 @@ class Observer:
             )
         if outcome == "asleep":
             self._asleep(made, machine, before, record.by)
-        made.said[machine] = outcome
+        on_hold = outcome == "withheld" and machine in self.holds  # laws 1 and 3: like one that is asleep
+        made.said[machine] = "on hold" if on_hold else outcome
 
     def _asleep(self, made: Made, machine: str, before: str, by: str) -> None:
         box = self._world.boxes[machine]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,15 @@ from typing import Any
 from wakeline.cli.render import plain
 from wakeline.cli.result import Result
 from wakeline.cli.teller import telling
+from wakeline.core.behind import promise
 from wakeline.core.model import Outcome
-from wakeline.core.state import Release
+from wakeline.core.state import MachineResult, Release
 from wakeline.driver import deploying
 from wakeline.driver.deploying import Wish
 from wakeline.driver.project import open_project
-from wakeline.errors import ExitCode
+from wakeline.driver.reporting import refused, reporting
+from wakeline.errors import ExitCode, WakelineError
+from wakeline.github.run import is_run
 
 RECEIPTS = {"ran": "ran once, on record", "verified": "the database had it", "resolved": "settled by a person"}
 TOGETHER = 8  # machines of one stage that passed, each still in a line of its own
@@ -23,24 +28,37 @@ TOGETHER = 8  # machines of one stage that passed, each still in a line of its o
 
 def run(folder: Path, *, verbose: bool = False, what: str = "deploy", **wish: Any) -> Result:
     """Walk it and say how it ended. Exit codes as in `wakeline docs exit-codes`."""
-    project = open_project(folder, reaches=True)
-    with telling(verbose=verbose) as tell:
-        done = asyncio.run(deploying.deploy(project, Wish(what=what, **wish), tell=tell))
-    return _result(done, verb=what)
+    if not is_run(os.environ):
+        project = open_project(folder, reaches=True)
+        with telling(verbose=verbose) as tell:
+            return _result(asyncio.run(deploying.deploy(project, Wish(what=what, **wish), tell=tell)), verb=what)
+    try:
+        project = open_project(folder, reaches=True)
+    except WakelineError as error:
+        refused(error, os.environ)
+        raise
+    stage = str(wish.get("stage", ""))
+    with telling(verbose=verbose) as tell, reporting(project, os.environ, stage=stage) as reporter:
+        asked = deploying.deploy(project, Wish(what=what, **wish), tell=reporter.beside(tell))
+        done = asyncio.run(asked)
+        result = _result(done, verb=what)
+        reporter.finish(done, hint=result.hint)
+    return dataclasses.replace(result, lines=[*result.lines, *reporter.problems])
 
 
 def _result(done: deploying.Result, *, verb: str) -> Result:
     release = done.release
     names = [machine.name for machine in done.fleet.machines if machine.name in release.results]
     rows = [*_rows(release, names), *(f"  {step}: {RECEIPTS.get(how, how)}" for step, how in done.receipts.items())]
-    asleep = [name for name in names if release.results[name].outcome is Outcome.ASLEEP]
+    asleep = [machine for machine in done.walked if _outcome(release, machine.name) is Outcome.ASLEEP]
     code, error, hint = _judged(done)
     head = f"release {release.number} ({release.commit[:10]}): "
     head += f"stage {done.stage} {done.ended}" if done.stage else done.ended
     head += f"; {done.to_come[0]} comes next" if done.to_come else ""
     held = [name for name in names if name in done.held and release.results[name].outcome is Outcome.WITHHELD]
-    warnings = [f"{name} is asleep: {_promise(release, name)}" for name in asleep]
+    warnings = [f"{machine.name} is asleep: {promise(release, machine)}" for machine in asleep]
     warnings += [f"{name} is {_on_hold(release, name)}" for name in held] + list(done.warnings)
+    errors = [(f"{name} {result.outcome.value}", result.cause) for name, result in _bad(done)]
     data = {
         "release": release.number,
         "commit": release.commit,
@@ -49,19 +67,25 @@ def _result(done: deploying.Result, *, verb: str) -> Result:
             name: {"outcome": release.results[name].outcome.value, "cause": release.results[name].cause}
             for name in names
         },
-        "asleep": asleep,
+        "asleep": [machine.name for machine in asleep],
         "held": held,
         "approved": sorted(release.approved),
         "receipts": dict(done.receipts),
     }
-    return Result(verb, data, lines=[head, *rows], warnings=warnings, exit_code=code, error=error, hint=hint)
+    lines = [head, *rows]
+    return Result(verb, data, lines, warnings, exit_code=code, error=error, hint=hint, errors=errors)
 
 
-def _promise(release: Release, name: str) -> str:
-    stage = release.stage_of(name)
-    if stage and stage.name in release.approved:
-        return f"when it wakes, it brings itself to release {release.number}"
-    return f"release {release.number} is not approved for its stage, so when it wakes it stays where it is"
+def _outcome(release: Release, name: str) -> Outcome | None:
+    result = release.results.get(name)
+    return result.outcome if result else None
+
+
+def _bad(done: deploying.Result) -> list[tuple[str, MachineResult]]:
+    """The machines of the stages that were walked that failed, or of which nobody knows."""
+    bad = (Outcome.FAILED, Outcome.UNKNOWN)
+    names = (machine.name for machine in done.walked if _outcome(done.release, machine.name) in bad)
+    return [(name, done.release.results[name]) for name in names]
 
 
 def _on_hold(release: Release, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from wakeline import __version__
 from wakeline.errors import ExitCode, WakelineError
+from wakeline.github.run import is_run
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON envelope on stdout.")
 
@@ -227,4 +229,8 @@ def demo(keep: bool) -> None:
 
 def main() -> None:
     """The entry point."""
+    if is_run(os.environ):
+        from wakeline.cli import render_github  # noqa: PLC0415 - only what is used
+
+        render_github.begin()
     cli(prog_name="wakeline")

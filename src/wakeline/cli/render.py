@@ -14,6 +14,7 @@ from typing import TextIO
 
 from wakeline.cli.result import Result
 from wakeline.errors import WakelineError
+from wakeline.github.run import is_run
 
 _COLOURS = {"ok": "32", "unchanged": "32", "asleep": "33", "unknown": "33", "failed": "31", "withheld": "33"}
 _COLOURS.update(refused="31", PROBLEM="31", awake="32")
@@ -27,6 +28,10 @@ def plain(text: str) -> str:
 
 def show(result: Result, *, as_json: bool) -> int:
     """Print a result and return the exit code."""
+    if is_run(os.environ):
+        from wakeline.cli import render_github  # noqa: PLC0415 - only what is used
+
+        return render_github.show(result, as_json=as_json)
     if as_json:
         print(json.dumps(result.envelope(), indent=2, sort_keys=True))
         return int(result.exit_code)

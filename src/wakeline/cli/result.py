@@ -13,7 +13,10 @@ ENVELOPE_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """`data` is for programs, `lines` for people; `warnings` need somebody's attention, but not now."""
+    """`data` is for programs, `lines` for people; `warnings` need somebody's attention, but not now.
+
+    `errors` are titles and causes, where there is more than one thing to say of what went wrong.
+    """
 
     verb: str
     data: Mapping[str, Any]
@@ -22,6 +25,7 @@ class Result:
     exit_code: ExitCode = ExitCode.DONE
     error: str = ""
     hint: str = ""
+    errors: Sequence[tuple[str, str]] = ()
 
     @property
     def status(self) -> str:

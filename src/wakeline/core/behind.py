@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 
 from wakeline.core.model import Machine
-from wakeline.core.state import State
+from wakeline.core.state import Release, State
 
 
 def behind_since(state: State, machine: str) -> str:
@@ -33,6 +33,38 @@ def overdue(state: State, machine: Machine, *, now_s: float) -> str:
     if now_s - began <= machine.max_behind_s:
         return ""
     return f"{machine.name} is behind since {since}, longer than its max_behind of {_shown(machine.max_behind_s)}"
+
+
+def promise(release: Release, machine: Machine) -> str:
+    """What a machine that is asleep will do when it wakes, as far as this release is concerned."""
+    stage = release.stage_of(machine.name)
+    if stage and stage.name in release.approved:
+        return f"when it wakes, it brings itself to release {release.number}"
+    return f"release {release.number} is not approved for its stage, so when it wakes it stays where it is"
+
+
+def runs_before(state: State, number: int, machine: str) -> int:
+    """The newest release below `number` that a machine is known to have run; 0 for none."""
+    return max((each for each in state.releases if each < number and _passed(state, each, machine)), default=0)
+
+
+def last_approved_before(state: State, number: int) -> Release | None:
+    """The newest release below `number` that has passed, or been approved, in every stage of it."""
+    for each in sorted((each for each in state.releases if each < number), reverse=True):
+        release = state.releases[each]
+        if not release.failed and release.approved >= {stage.name for stage in release.stages}:
+            return release
+    return None
+
+
+def shown(seconds: float) -> str:
+    """A length of time as it is written in the fleet file."""
+    return _shown(seconds)
+
+
+def _passed(state: State, number: int, machine: str) -> bool:
+    result = state.releases[number].results.get(machine)
+    return result is not None and result.outcome.passed
 
 
 def _shown(seconds: float) -> str:

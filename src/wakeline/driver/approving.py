@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from wakeline.core.model import Order
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver.project import Project
-from wakeline.edges import git, signing
+from wakeline.edges import git, keys, signing
 from wakeline.errors import Usage
 
 SIGNERS = "allowed_signers"
@@ -56,6 +57,9 @@ def key_for(project: Project, state: State) -> Path | None:
 
 def signing_key(project: Project) -> Path | None:
     """The ssh key of whoever runs this, by $WAKELINE_SIGNING_KEY or git's `user.signingKey`."""
+    given = os.environ.get("WAKELINE_SIGNING_KEY", "")
+    if keys.is_text(given):
+        return keys.file_of(given, name="signing_key")
     return signing.key_of_user(lambda: git.setting("user.signingKey", at=project.checkout) if project.checkout else "")
 
 

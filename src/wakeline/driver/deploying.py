@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import functools
 import secrets
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wakeline.core import admission, check_in, rollout
@@ -23,10 +21,11 @@ from wakeline.driver.leasing import Holder, fence_off, until_takeable
 from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
 from wakeline.driver.settling import settle
+from wakeline.driver.stopping import Stop, stopped_by_signals, unless_stopped
 from wakeline.driver.walking import KNOCK_S, Early, Party, Walk
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.clock import boottime_s
-from wakeline.errors import Busy, InDoubt, Usage, WakelineError
+from wakeline.errors import Busy, InDoubt, Interrupted, Usage, WakelineError
 from wakeline.fleet.file import FleetFile
 
 _TURN_S = 10.0
@@ -59,6 +58,11 @@ class Result:
     held: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
+    def walked(self) -> tuple[Machine, ...]:
+        """The machines of the stages that were asked for."""
+        return tuple(m for stage in self.fleet.stages if self.stage in ("", stage.name) for m in stage.machines)
+
+    @property
     def to_come(self) -> tuple[str, ...]:
         """The stages that wait for a step of their own, when one stage alone was asked for and it has passed."""
         names = [stage.name for stage in self.fleet.stages]
@@ -72,12 +76,17 @@ async def deploy(project: Project, wish: Wish, *, tell: Tell) -> Result:
         raise Usage(f"there is no stage {wish.stage!r}", hint=f"stages: {names}")
     commit = "" if wish.what == "rollback" else project.code.resolve(wish.commit, checkout=project.checkout)
     pins = project.pins(commit) if commit else {}
-    desk = _Desk(project, wish, commit, pins)
-    try:
-        holder, admitted = await desk.begin(tell)
-        return await desk.walk(holder, admitted, tell=tell)
-    finally:
-        await desk.let_go()
+    stop = Stop()
+    desk = _Desk(project, wish, commit, pins, stop)
+    with stopped_by_signals(stop):
+        try:
+            holder, admitted = await unless_stopped(desk.begin(tell), stop)
+            return await desk.walk(holder, admitted, tell=tell)
+        except Interrupted:
+            await desk.withdraw()
+            raise
+        finally:
+            await desk.let_go()
 
 
 @dataclasses.dataclass
@@ -97,12 +106,13 @@ class _Admitted:
 class _Desk:
     """Holds what one deploy knows, from the request to the last word."""
 
-    def __init__(self, project: Project, wish: Wish, commit: str, pins: Mapping[str, str]) -> None:
+    def __init__(self, project: Project, wish: Wish, commit: str, pins: Mapping[str, str], stop: Stop) -> None:
         self._project = project
         self._writer = project.writer
         self._wish = wish
         self._commit = commit
         self._pins = pins
+        self._stop = stop
         self._request = secrets.token_hex(8)
         self._asked = False
         self._key: Path | None = None
@@ -114,6 +124,7 @@ class _Desk:
         project = self._project
         said = await asyncio.to_thread(self._check_ins)
         while True:
+            self._stop.check()
             state = await self._writer.read()
             self._not_superseded(state)
             self._key = approving.key_for(project, state)
@@ -130,7 +141,9 @@ class _Desk:
             began_s = boottime_s()
             made: list[_Admitted] = []
             self._knock_early()
-            state = await self._writer.write(functools.partial(self._take, believed=state.lease, said=said, made=made))
+            take = functools.partial(self._take, believed=state.lease, said=said, made=made)
+            with self._stop.put_off():  # a lease that is taken is also freed again
+                state = await self._writer.write(take)
             if made and not state.lease.free and state.lease.holder == self._writer.by:
                 holder = Holder(self._writer, state.lease.number, self._lease_s, began_s)
                 fleet = project.file.fleet
@@ -181,8 +194,8 @@ class _Desk:
             agents = {party.agent.digest: party.agent.data}
             await holder.write(lambda now: [approve(now, each) for each in drafts], agents=agents)
         walk = Walk(begun, party=party, holder=holder, approve=approve, tell=tell)
-        with _stopped_by_signals(walk.stop):
-            done = await walk.run()
+        self._stop.hand_over(walk.stop)
+        done = await walk.run()
         return self._result(admitted.number, done)
 
     def _result(self, number: int, done: rollout.Rollout) -> Result:
@@ -205,8 +218,16 @@ class _Desk:
         if self._asked or not self._wish.wait:
             return
         body = {"request": self._request, "what": self._wish.what, "commit": self._commit}
-        await self._writer.write(lambda _: [Draft("requested", body)])
+        with self._stop.put_off():
+            await self._writer.write(lambda _: [Draft("requested", body)])
         self._asked = True
+        self._stop.check()
+
+    async def withdraw(self) -> None:
+        """Take the request off the list of those waiting: nobody is there any more who would go."""
+        ended = Draft("request-ended", {"request": self._request})
+        if self._asked:
+            await self._writer.write(lambda now: [ended] if self._request in now.requests else [])
 
     async def _after_those_ahead(self, state: State) -> State:
         """Law 8: let the first in line take the lease. One that died in the queue costs a few seconds, and no more."""
@@ -353,17 +374,3 @@ def _refusal(answer: admission.Refused) -> WakelineError:
         admission.Blocked.NOT_BEGUN: Usage,
     }
     return kinds.get(answer.blocked, Busy)(answer.why, hint=answer.hint)
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(stop: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the walk in good order; a second one changes nothing."""
-    loop = asyncio.get_running_loop()
-    names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
-    for number, name in names.items():
-        loop.add_signal_handler(number, stop, name)
-    try:
-        yield
-    finally:
-        for number in names:
-            loop.remove_signal_handler(number)

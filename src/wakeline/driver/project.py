@@ -12,13 +12,14 @@ from pathlib import Path
 from wakeline.core.model import Machine, Repository
 from wakeline.driver import fleet_files
 from wakeline.driver.writer import Writer
-from wakeline.edges import git
+from wakeline.edges import git, keys
 from wakeline.edges.code import Code
 from wakeline.edges.ledgers import open_ledger
 from wakeline.edges.ledgers.git import copy_of, refs_of
 from wakeline.edges.transports import Transport, library
 from wakeline.errors import RolloutFailed, Usage
 from wakeline.fleet.file import FleetFile
+from wakeline.github import run
 
 FILE = "wakeline.toml"
 
@@ -58,7 +59,9 @@ class Project:
         known_hosts = self.checkout / "known_hosts" if self.checkout else None
         given = os.environ.get("WAKELINE_KNOWN_HOSTS", "")
         found = given or (str(known_hosts) if known_hosts and known_hosts.is_file() else "")
-        return SshTransport(known_hosts=found, config=os.environ.get("WAKELINE_SSH_CONFIG", ""))
+        return SshTransport(
+            known_hosts=found, config=os.environ.get("WAKELINE_SSH_CONFIG", ""), key_config=_given_key()
+        )
 
 
 def open_project(folder: Path, *, reaches: bool = False) -> Project:
@@ -73,24 +76,35 @@ def open_project(folder: Path, *, reaches: bool = False) -> Project:
     here = fleet_files.load((checkout / FILE).read_text(encoding="utf-8"), name=FILE, workdir=workdir)
     if reaches and any(not machine.address.startswith("local:") for machine in here.fleet.machines):
         library.begin()
-    url = _absolute(here.git, checkout)
+    if missing := run.missing_secrets(os.environ):
+        hint = f"gh secret set {missing[0]} --env {here.fleet.environment}; wakeline init github lists them"
+        raise Usage(f"the secret {', '.join(missing)} is empty here", hint=hint)
+    url = run.reached_as(_absolute(here.git, checkout), os.environ)
     code = Code(url, branch=here.branch, copy=copy_of(url, workdir=workdir))
     ours = (here.fleet.app, here.fleet.environment)
     beside, noted = refs_of(*ours) if here.ledger == here.git else ((), ())
     tip = code.fetch(beside=beside, noted=noted)
     text = code.file(tip, FILE)
     file = here if text is None else fleet_files.load(text, name=f"{here.branch}:{FILE}", workdir=workdir)
-    where = url if file.ledger == file.git else file.ledger
+    where = url if file.ledger == file.git else run.reached_as(file.ledger, os.environ)
     app, environment = file.fleet.app, file.fleet.environment
     looked = code.looked if where == url and here.ledger == here.git and (app, environment) == ours else None
     ledger = open_ledger(where, app=app, environment=environment, workdir=workdir, looked=looked)
     return Project(checkout, code, tip, file, Writer(ledger, by=who(), seen=_memory_of(where, file, workdir)))
 
 
+def _given_key() -> str:
+    """SSH settings for the key that a secret holds, or nothing where no such secret is given."""
+    text = os.environ.get(run.SSH_KEY, "")
+    if not keys.is_text(text):
+        return ""
+    return str(keys.ssh_config(keys.file_of(text, name="ssh_key")))
+
+
 def _tip(repository: Repository, *, at: Path) -> str:
     source = f"refs/heads/{repository.branch}"
     try:
-        found = git.remote_refs(repository.git, source, at=at).get(source)
+        found = git.remote_refs(run.reached_as(repository.git, os.environ), source, at=at).get(source)
     except git.GitFailed as error:
         raise RolloutFailed(f"repository {repository.path}: {error.message}", hint="wakeline doctor") from error
     if found is None:

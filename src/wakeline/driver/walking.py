@@ -22,8 +22,9 @@ from wakeline.edges.transports import Connection, Conversation, Lost, NotReached
 from wakeline.errors import LedgerError, WakelineError
 
 KNOCK_S = 5.0
-STOP_GRACE_S = 4.0
+STOP_GRACE_S = 3.0
 _KNOCK_AGAIN_S = 1.0
+_CLOSE_S, _CLOSE_WHEN_STOPPED_S = 6.0, 1.0
 _SILENCE_MARGIN_S = 300.0
 _ORDER_MARGIN_S = 3600.0
 EVENTS_MAX = 20_000  # without lines of output; an order of a hundred steps says a few hundred things
@@ -100,12 +101,17 @@ class Walk:
                 self.rollout, commands = rollout.begin(self.rollout)
                 await self._obey(commands)
                 while not self.rollout.ended:
-                    event = await self._events.get()
+                    events = [await self._events.get()]
+                    while not self._events.empty():  # what has come together goes on record in one push
+                        events.append(self._events.get_nowait())
                     if self._bug is not None:
                         raise self._bug
                     if self.lost_lease:
                         raise LeaseLost(self.lost_lease, hint="wakeline status shows who goes on")
-                    self.rollout, commands = rollout.advance(self.rollout, event)
+                    commands = []
+                    for event in events:
+                        self.rollout, more = rollout.advance(self.rollout, event)
+                        commands += more
                     await self._obey(commands)
             if not self.rollout.stopping:
                 await self._look_again()
@@ -315,9 +321,13 @@ class Walk:
     async def _let_go(self) -> None:
         for task in list(self._tasks):
             task.cancel()
-        for connection in self._connections.values():
-            with contextlib.suppress(OSError, WakelineError, asyncio.TimeoutError):  # it is being left anyway
-                await asyncio.wait_for(connection.close(), 6)
+        limit_s = _CLOSE_WHEN_STOPPED_S if self.rollout.stopping else _CLOSE_S
+        await asyncio.gather(*(_close(connection, limit_s=limit_s) for connection in self._connections.values()))
+
+
+async def _close(connection: Connection, *, limit_s: float) -> None:
+    with contextlib.suppress(OSError, WakelineError, asyncio.TimeoutError):  # it is being left anyway
+        await asyncio.wait_for(connection.close(), limit_s)
 
 
 def _step(order: Order, name: str) -> Step | None:

@@ -6,6 +6,7 @@ Hooks never run, prompts never wait, objects are checked on arrival, and what co
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import os
@@ -95,7 +96,30 @@ def ask(
 def environment() -> dict[str, str]:
     """The environment of every git of ours: nothing of GIT_* but how to reach a server."""
     kept = {key: value for key in (*_KEPT, *_PROXIES) if (value := os.environ.get(key))}
-    return {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "0", **IDENTITY, **kept}
+    said = {"LC_ALL": "C.UTF-8", "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "0"}
+    return {**said, **IDENTITY, **kept, **_tokens(os.environ)}
+
+
+def _tokens(given: Mapping[str, str]) -> dict[str, str]:
+    """In a run of GitHub Actions: its own token for its repository, another one for further ones of that server.
+
+    Said in git's environment: an argument would show in the list of processes, and a file would outlive us. The last
+    setting of a header counts, and an empty one forgets those before it (git-config(1), http.extraHeader).
+    """
+    server, own = given.get("GITHUB_SERVER_URL", "").rstrip("/"), given.get("GITHUB_REPOSITORY", "")
+    settings: list[tuple[str, str]] = []
+    if server and (token := given.get("WAKELINE_REPOSITORIES_TOKEN", "")):
+        settings.append((f"http.{server}/.extraheader", _header(token)))
+    if server and own and (token := given.get("WAKELINE_GITHUB_TOKEN", "")):
+        settings += [(f"http.{server}/{own}.git.extraheader", said) for said in ("", _header(token))]
+    found = {"GIT_CONFIG_COUNT": str(len(settings))} if settings else {}
+    for index, (key, value) in enumerate(settings):
+        found.update({f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value})
+    return found
+
+
+def _header(token: str) -> str:
+    return "Authorization: Basic " + base64.b64encode(f"x-access-token:{token}".encode()).decode()
 
 
 def clean(words: bytes) -> str:

@@ -26,6 +26,7 @@ class FleetFile:
     steps: tuple[model.Step, ...]
     services: tuple[model.Service, ...]
     repositories: tuple[model.Repository, ...]
+    url: str = ""
 
     def orders(
         self, *, fleet: model.Fleet, release: int, commit: str, pins: Mapping[str, str], rollback: bool, barrier: int
@@ -128,6 +129,7 @@ def from_json(data: Mapping[str, Any]) -> FleetFile:
         steps=tuple(model.Step(**_tuples(each)) for each in data["steps"]),
         services=tuple(_service(each) for each in data["services"]),
         repositories=tuple(model.Repository(**each) for each in data["repositories"]),
+        url=data["url"],
     )
 
 

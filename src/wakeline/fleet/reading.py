@@ -83,6 +83,7 @@ def _wanted(where: tuple[Any, ...]) -> str:
     by_key = {
         "unit": "a unit's full name, such as gunicorn.service",
         "http": "an http:// or https:// address",
+        "url": "an http:// or https:// address",
         "path": "an absolute path, such as /opt/app",
     }
     return by_key.get(str(where[-1]), "small letters, digits, - and _, starting with a letter or digit")
@@ -216,6 +217,7 @@ def _fleet_file(file: File) -> FleetFile:
         steps=tuple(model.Step(**s.model_dump(exclude={"timeout"}), timeout_s=s.timeout) for s in file.step),
         services=tuple(_core_service(service) for service in file.service),
         repositories=tuple(model.Repository(**each.model_dump()) for each in file.repository),
+        url=file.url,
     )
 
 

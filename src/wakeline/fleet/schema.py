@@ -134,6 +134,7 @@ class File(Table):
     branch: Text = "main"
     ledger: Text = "git"
     lead: str = ""
+    url: str = Field("", pattern=r"^(https?://\S+)?$")
     deploy: DeployTable
     stage: tuple[StageTable, ...] = Field(min_length=1)
     step: tuple[StepTable, ...] = ()

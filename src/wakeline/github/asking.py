@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from wakeline.fleet import FleetFile
 from wakeline.github.remote import Remote
-from wakeline.github.workflow import DISPATCH_TOKEN, REPOSITORIES_TOKEN, SIGNING_KEY, SSH_KEY, needs_token
+from wakeline.github.run import DISPATCH_TOKEN, REPOSITORIES_TOKEN, SIGNING_KEY, SSH_KEY
+from wakeline.github.workflow import needs_token
 
 
 def secrets(file: FleetFile, *, app: Remote | None, others: Sequence[Remote]) -> list[str]:

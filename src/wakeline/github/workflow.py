@@ -14,12 +14,11 @@ import re
 from wakeline.core.model import Presence, Stage
 from wakeline.fleet import FleetFile
 from wakeline.github.remote import Remote, remote_of
+from wakeline.github.run import DISPATCH_TOKEN, REPOSITORIES_TOKEN, RUN_TOKEN, SIGNING_KEY, SSH_KEY
 
 DEPLOY = ".github/workflows/deploy.yml"
 CHECKOUT = "actions/checkout@9c091bb21b7c1c1d1991bb908d89e4e9dddfe3e0 # v7.0.0"
 RUNNER = "ubuntu-24.04"
-SSH_KEY, SIGNING_KEY, RUN_TOKEN = "WAKELINE_SSH_KEY", "WAKELINE_SIGNING_KEY", "WAKELINE_GITHUB_TOKEN"
-REPOSITORIES_TOKEN, DISPATCH_TOKEN = "WAKELINE_REPOSITORIES_TOKEN", "WAKELINE_DISPATCH_TOKEN"
 _PATTERN = re.compile(r"([*?+\[\]!\\])")
 
 

@@ -42,6 +42,7 @@ class SshTransport:
     """Reaches machines by SSH. `config` and `known_hosts` are files; empty means the user's own.
 
     Three keep-alives without an answer are a lost contact. `booting_s` is how long a door that closes is tried again.
+    `key_config` are settings of ours that offer one more key; the user's own are read after them.
     """
 
     known_hosts: str = ""
@@ -49,6 +50,7 @@ class SshTransport:
     home: str = _HOME
     keepalive_s: float = 5.0
     booting_s: float = 20.0
+    key_config: str = ""
 
     async def connect(self, machine: Machine, *, limit_s: float) -> SshConnection:
         """See Transport.connect."""
@@ -120,9 +122,13 @@ class SshTransport:
         given: dict[str, Any] = {"username": address.user} if address.user else {}
         if address.port:
             given["port"] = address.port
+        own = Path(self.config or "~/.ssh/config").expanduser()
+        config = [self.key_config, *([str(own)] if self.config or own.is_file() else [])]
+        if not self.key_config:
+            config = [str(own)] if self.config else []
         settings = {
             "host": address.host,
-            "config": [str(Path(self.config).expanduser())] if self.config else (),
+            "config": config or (),
             "client_factory": seen.client,
             "keepalive_interval": self.keepalive_s,
             "keepalive_count_max": _KEEPALIVES_LOST_MAX,

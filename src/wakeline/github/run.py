@@ -1,0 +1,54 @@
+"""A run of GitHub Actions, as its environment tells it. Pure: the environment is an argument.
+
+Which variables there are: GitHub's "Default environment variables"; ours begin with WAKELINE_ and come from secrets.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+
+from wakeline.github.remote import remote_of
+
+SSH_KEY, SIGNING_KEY, RUN_TOKEN = "WAKELINE_SSH_KEY", "WAKELINE_SIGNING_KEY", "WAKELINE_GITHUB_TOKEN"
+REPOSITORIES_TOKEN, DISPATCH_TOKEN = "WAKELINE_REPOSITORIES_TOKEN", "WAKELINE_DISPATCH_TOKEN"
+_SECRETS = (SSH_KEY, SIGNING_KEY, RUN_TOKEN, REPOSITORIES_TOKEN)
+_SHORT = 6  # what is shorter is no secret, and masking it would hide ordinary words
+
+
+def is_run(environment: Mapping[str, str]) -> bool:
+    """Whether this is a step of a run."""
+    return environment.get("GITHUB_ACTIONS") == "true"
+
+
+def missing_secrets(environment: Mapping[str, str]) -> list[str]:
+    """Secrets that the workflow names and nobody has set: GitHub hands over an empty text for each."""
+    if not is_run(environment):
+        return []
+    return [name for name in _SECRETS if name in environment and not environment[name].strip()]
+
+
+def reached_as(url: str, environment: Mapping[str, str]) -> str:
+    """How a repository is reached from here: in a run by https with a token where we have one, else as it stands."""
+    server = environment.get("GITHUB_SERVER_URL", "").rstrip("/")
+    remote = remote_of(url)
+    if not is_run(environment) or not server or remote is None or remote.host != _host(server):
+        return url
+    is_own = remote.name.lower() == environment.get("GITHUB_REPOSITORY", "").lower()
+    token = environment.get(RUN_TOKEN if is_own else REPOSITORIES_TOKEN, "")
+    name = environment["GITHUB_REPOSITORY"] if is_own else remote.name
+    return f"{server}/{name}.git" if token else url
+
+
+def _host(server: str) -> str:
+    return server.partition("://")[2].partition(":")[0]
+
+
+def secrets_in(environment: Mapping[str, str]) -> Iterator[str]:
+    """Every secret of ours line by line, as GitHub masks, and in the form in which git sends a token."""
+    for name in _SECRETS:
+        value = environment.get(name, "")
+        lines = [line.strip() for line in value.splitlines()]
+        yield from (line for line in lines if len(line) >= _SHORT and not line.startswith("-----"))
+        if name.endswith("_TOKEN") and value:
+            yield base64.b64encode(f"x-access-token:{value}".encode()).decode()
