@@ -25,6 +25,11 @@ def test_the_how_to_has_a_socket_and_a_service_that_go_on_trying(server):
     assert f"Requires={server}-uat.socket" in units[f"{server}-uat.service"]
 
 
+def test_the_how_to_has_the_file_that_uvicorn_is_started_by():
+    compile(without_a_gap.server_of_the_how_to(), "serve.py", "exec")
+    assert "/bin/python serve.py\n" in without_a_gap.units("uvicorn")["uvicorn-uat.service"]
+
+
 def test_a_load_without_errors_lost_nothing():
     said = without_a_gap.counted(WRK)
     assert said == {"requests": 5821, "lost": 0, "bad_answers": 0, "slowest": "1.21s"}

@@ -63,6 +63,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
             own.mkdir()
             fleet = Rounds(machines, [], folder=own, app=server)
             (fleet.application.checkout / "shop.py").write_text(_SHOP)
+            (fleet.application.checkout / "serve.py").write_text(server_of_the_how_to())
             tool = Wakeline(name=server)
             fleet.add(tool)
             _install_units(machine, server, port=machines.port(server))
@@ -83,6 +84,13 @@ def units(server: str) -> dict[str, str]:
     return {name: text for name, text in blocks if name.startswith(server)}
 
 
+def server_of_the_how_to() -> str:
+    """The file that the how-to has uvicorn started by."""
+    found = re.search(r"```python\n# serve.py\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
+    assert found is not None, HOW_TO
+    return found.group(1)
+
+
 def _install_units(machine: Machine, server: str, *, port: int) -> None:
     """As in the how-to, with this bench's names, port and folder in their places."""
     for name, text in units(server).items():
@@ -93,7 +101,7 @@ def _install_units(machine: Machine, server: str, *, port: int) -> None:
             .replace("/opt/shop", f"/opt/{server}")
         )
         fitted = fitted.replace(f"/opt/{server}/current/.venv/bin/gunicorn", "/usr/bin/gunicorn")
-        fitted = fitted.replace(f"/opt/{server}/current/.venv/bin/uvicorn", "/usr/bin/python3 -m uvicorn")
+        fitted = fitted.replace(f"/opt/{server}/current/.venv/bin/python", "/usr/bin/python3")
         more = "Environment=PYTHONPATH=/opt/wheels-of-uvicorn\n" if kind == "service" else ""
         fitted = fitted.replace("[Service]\n", f"[Service]\n{more}")
         machine.write(f"/etc/systemd/system/app-{server}.{kind}", fitted)
