@@ -41,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs.add_parser("configure")
     arrives = verbs.add_parser("arrive", help="the zip that runs puts itself in its place")
     arrives.add_argument("digest")
+    sessions = verbs.add_parser("sessions", help="which of these claims still have a session in the database")
+    sessions.add_argument("--app", required=True)
+    sessions.add_argument("--environment", required=True)
+    sessions.add_argument("claims", nargs="+")
     adopted = verbs.add_parser("adopt", help="forget the ledger's end that was last seen here")
     adopted.add_argument("--app", required=True)
     adopted.add_argument("--environment", required=True)
@@ -67,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _do(asked: argparse.Namespace) -> int:
     if asked.verb == "run":
         return _run(asked.home)
+    if asked.verb == "sessions":
+        return _sessions(home_of(asked.home, asked.app, asked.environment), asked.claims)
     if asked.verb == "configure":
         return _configure(asked.home)
     if asked.verb == "adopt":
@@ -101,6 +107,23 @@ def _arrive(root: Path, digest: str) -> int:
     except (WakelineError, OSError) as error:
         sys.stderr.write(f"{getattr(error, 'message', '') or error}\n")
         return 1
+    return 0
+
+
+def _sessions(home: Home, claims: Sequence[str]) -> int:
+    """What the database says of the sessions of some claims, through the last order's own command for that."""
+    from wakeline.agent import executor  # noqa: PLC0415 - a look need not pay for it
+
+    try:
+        order = order_from_json(durable.read_json(home.saved_order))
+        with lock.hold(home.folder / "lock", wait_s=_HAND_OVER_S):
+            journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
+            channel = wire.Channel(None, None)
+            run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=True)
+            found = run.sessions(claims)
+    except (BadOrder, WakelineError) as error:
+        found = {claim: f"cannot tell: {error}" for claim in claims}
+    sys.stdout.write(json.dumps(found) + "\n")
     return 0
 
 

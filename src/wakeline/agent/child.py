@@ -117,6 +117,42 @@ def _follow(child: subprocess.Popen[bytes], *, on_line: Callable[[bytes], None],
     return ""
 
 
+class Beside:
+    """A command that runs beside another one and says one word when it is ready. It ends when its stdin does."""
+
+    def __init__(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: int) -> None:
+        self._child = subprocess.Popen(  # noqa: S603 - the fleet file's own command; argv is /bin/sh -c COMMAND
+            list(argv),
+            cwd=cwd,
+            env=dict(env),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait_for_word(self, word: str, *, limit_s: float) -> str:
+        """Wait until it says the word on a line of its own. Returns what it said instead, or nothing."""
+        assert self._child.stdout is not None  # noqa: S101 - it was asked for as a pipe
+        fd, said, ends = self._child.stdout.fileno(), b"", time.monotonic() + limit_s
+        while word.encode() not in said.splitlines():
+            if not select.select([fd], [], [], max(0.0, ends - time.monotonic()))[0]:
+                _end_group(self._child)
+                return f"no answer within {limit_s:g} s"
+            data = os.read(fd, _READ)
+            said = (said + data)[-_LINE_KEPT:]
+            if not data:
+                code = self._child.wait()
+                return said.decode("utf-8", "replace").strip() or f"exit {code}"
+        return ""
+
+    def let_go(self) -> None:
+        """It sees the end of its stdin once everybody who inherited the other end is gone, and ends by itself."""
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+        self._child.poll()
+
+
 class _Lines:
     """Cuts a stream into lines and keeps only the beginning of a long one."""
 

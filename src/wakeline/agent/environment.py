@@ -10,6 +10,7 @@
 | everything in `env_file` | as it stands there |
 | WAKELINE_RELEASE, _COMMIT, _ROLE, _MACHINE, _APP, _ENVIRONMENT, _ONCE | what, where, and `run`, `verify` or `skip` |
 | WAKELINE_VERIFY | a program that asks Django, Alembic or Flask for pending migrations; see verify_migrations.py |
+| WAKELINE_LOCK | a program that takes the migration lock in the database, for a step's `lock`; see migration_lock.py |
 | WAKELINE_OUTPUT, WAKELINE_OUTPUTS | where a step's outputs stay: make a virtual environment there |
 """
 

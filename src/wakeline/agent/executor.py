@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from wakeline.agent import durable, environment, health, once, privileges, repository, services, steps, wire
+from wakeline.agent import durable, environment, health, locking, once, privileges, repository, services, steps, wire
 from wakeline.agent.cache import Cache
 from wakeline.agent.home import Home
 from wakeline.agent.in_place import Checkout
@@ -24,6 +25,7 @@ from wakeline.agent.overtaken import Watch
 from wakeline.core import carrying_out
 from wakeline.core.carrying_out import Begin
 from wakeline.core.model import SCRIPT, Layout, Order, Outcome
+from wakeline.core.once import GONE
 from wakeline.errors import Interrupted, RolloutFailed, WakelineError
 
 
@@ -88,6 +90,14 @@ class Executor:
         for service in running:
             services.stop(bench, service, way=self._way)
         return [service.name for service in running if service.unit or service.stop]
+
+    def sessions(self, claims: Sequence[str]) -> dict[str, str]:
+        """What the database says of the sessions of some claims: gone, or words. Only where a step has a `lock`."""
+        steps_of = {str(e.get("claim")): e.get("step") for e in self._journal.newest_first("once-started")}
+        with_lock = {step.name: step for step in self.order.steps if step.lock}
+        bench = self._bench()
+        asked = {claim: with_lock[steps_of[claim]] for claim in claims if steps_of.get(claim) in with_lock}
+        return {claim: locking.look_for(bench, step, [claim]) or GONE for claim, step in asked.items()}
 
     def _carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
         order, was = self.order, self.releases.current()
@@ -220,7 +230,7 @@ class Executor:
     def _bench(self) -> steps.Bench:
         folder = self.releases.folder
         values = environment.build(self.order, folder=folder)
-        values = dataclasses.replace(values, values=values.plus(WAKELINE_VERIFY=str(self._home.verify_tool())))
+        values = dataclasses.replace(values, values=values.plus(**self._home.tools()))
         return steps.Bench(self.order, self._home, self._channel, self._journal, values, folder)
 
     def _environment_of(self, release: int, folder: Path) -> environment.Environment:

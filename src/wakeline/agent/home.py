@@ -74,14 +74,19 @@ class Home:
         for name in ("reports", "logs", "once"):
             durable.make_folder(self.folder / name, mode=0o700)
 
-    def verify_tool(self) -> Path:
-        """The file that asks a framework for its migrations, put beside the agent when it is not there."""
-        text = pkgutil.get_data("wakeline.agent", "verify_migrations.py") or b""
-        place = self.root / "tools" / f"verify-{hashlib.sha256(text).hexdigest()[:12]}.py"
-        if not place.exists():
-            durable.make_folder(place.parent, mode=0o700)
-            durable.write_bytes(place, text, mode=0o600)
-        return place
+    def tools(self) -> dict[str, str]:
+        """The programs that ask an application's database, put beside the agent when they are not there.
+
+        By the name of the variable that leads a command of the fleet file to each.
+        """
+        names = {"WAKELINE_VERIFY": "verify_migrations.py", "WAKELINE_LOCK": "migration_lock.py"}
+        texts = {name: pkgutil.get_data("wakeline.agent", name) or b"" for name in names.values()}
+        folder = self.root / "tools" / hashlib.sha256(b"".join(texts.values())).hexdigest()[:12]
+        for name, text in texts.items():
+            if not (folder / name).exists():
+                durable.make_folder(folder, mode=0o700)
+                durable.write_bytes(folder / name, text, mode=0o600)
+        return {variable: str(folder / name) for variable, name in names.items()}
 
     def waiting_reports(self) -> list[tuple[Path, Mapping[str, Any]]]:
         """The check-ins that wait here, oldest first, with the file of each."""

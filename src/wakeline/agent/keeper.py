@@ -20,7 +20,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,26 @@ class Kept:
     @property
     def state(self) -> str:
         """Whether the command, with everything that it started, still runs."""
-        if not lock.is_free(self.folder / "running"):
+        if not lock.is_free(self.folder / "running") or _carried_by_a_process(self.folder.name):
             return RUNNING
         if not (self.folder / "started").exists():
             return NOT_STARTED
         return ENDED if self.exit is not None else NOBODY_KNOWS
+
+
+def _carried_by_a_process(claim: str) -> bool:
+    """Whether a process has this claim in its environment: one that closed the lock it inherited is found by it.
+
+    Seen: Python starts children with all descriptors closed, so a migration's own children do not hold the lock.
+    """
+    needle = b"WAKELINE_CLAIM=" + claim.encode() + b"\0"
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if needle in b"\0" + place.read_bytes() + b"\0":
+                return True
+        except OSError:  # it has ended, or is another user's: ours are the deploy user's own
+            continue
+    return False
 
 
 def kept(home: Path, claim: str) -> Kept:
@@ -80,13 +95,17 @@ def start(
     log: Path,
     timeout_s: float,
     on_line: Callable[[bytes], None],
+    keep_fds: Sequence[int] = (),
 ) -> child.Ended:
-    """Start a command with a keeper and follow it. After `timeout_s` it is left to itself, and `why` says so."""
+    """Start a command with a keeper and follow it. After `timeout_s` it is left to itself, and `why` says so.
+
+    `keep_fds` stay open for as long as a process of the command runs.
+    """
     durable.make_folder(place.folder, mode=0o700)
     values = {"values": dict(environment.values), "secrets": list(environment.secrets)}
     held = os.open(place.folder / "running", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    spec = {"held": held, "folder": str(place.folder), "command": command, "cwd": str(cwd), "log": str(log), **values}
+    spec = {"held": [held, *keep_fds], "folder": str(place.folder), "command": command, "cwd": str(cwd), "log": str(log), **values}
     package = Path(__file__).parents[2]
     code = f"import sys; sys.path.insert(0, {str(package)!r}); from wakeline.agent.keeper import main; main()"
     try:
@@ -96,7 +115,7 @@ def start(
             env={"LANG": "C.UTF-8", "PATH": os.defpath},
             timeout_s=timeout_s,
             on_line=on_line,
-            keep_fds=(held,),
+            keep_fds=(held, *keep_fds),
             feed=json.dumps(spec).encode(),
             spare=True,
         )
@@ -132,7 +151,7 @@ def main() -> None:
         env=environment.values,
         timeout_s=_FOR_EVER_S,
         on_line=on_line,
-        keep_fds=(int(spec["held"]),),
+        keep_fds=tuple(int(fd) for fd in spec["held"]),
         spare=True,
     )
     durable.write_json(folder / "result.json", {"exit": ended.exit, "seconds": round(ended.seconds, 3)})

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from wakeline.agent import keeper, steps
+from wakeline.agent import keeper, locking, steps
+from wakeline.agent.locking import NotStarted
 from wakeline.core import once
 from wakeline.core.model import Step
 from wakeline.core.once import HAS, LACKS
@@ -70,7 +71,8 @@ def _lead(bench: steps.Bench, step: Step, check: Callable[[], None]) -> None:
     answer, cause = ("", "") if running else verify(bench, step)
     if answer == HAS:
         return
-    problem = once.why_not_asked_for(running=running, said=answer)
+    session = locking.wait_until_gone(bench, step) if answer == LACKS else ""
+    problem = once.why_not_asked_for(running=running, said=answer, session=session)
     if problem:
         raise RolloutFailed(f"{step.name}: {problem}\n{cause}".strip())
     claim = _claim(bench, step)
@@ -78,6 +80,19 @@ def _lead(bench: steps.Bench, step: Step, check: Callable[[], None]) -> None:
     problem = once.why_not_started(claim, started=started)
     if problem:
         raise RolloutFailed(f"{step.name}: {problem}")
+    try:
+        with locking.held(bench, step, claim) as inherited:
+            _run_claimed(bench, step, claim, check=check, inherited=inherited)
+    except NotStarted as error:
+        facts = {"step": step.name, "claim": claim, "ok": False, "exit": -1, "answer": LACKS}
+        bench.channel.send("once_finished", **facts, cause=error.message)
+        raise
+
+
+def _run_claimed(
+    bench: steps.Bench, step: Step, claim: str, *, check: Callable[[], None], inherited: tuple[int, ...]
+) -> None:
+    """Everything that is done under the claim, and under the lock where there is one."""
     if verify(bench, step, may_stop=False)[0] == HAS:  # read again after the claim: somebody was faster
         bench.channel.send("once_finished", step=step.name, claim=claim, ok=True, exit=0, answer=HAS, ran=False)
         return
@@ -90,16 +105,23 @@ def _lead(bench: steps.Bench, step: Step, check: Callable[[], None]) -> None:
     bench.journal.write("once-started", claim=claim, step=step.name, release=bench.order.release)
     bench.channel.send("once_started", step=step.name, claim=claim)
     problem = _back_up(bench, step, claim)
-    ended = steps.CommandEnded(1, 0.0, problem) if problem else _run(bench, step, claim)
+    ended = steps.CommandEnded(1, 0.0, problem) if problem else _run(bench, step, claim, inherited)
     if ended.timed_out:
         raise RolloutFailed(f"{ended.cause}\nit is not stopped, and its claim {claim} stays open: wakeline resolve")
-    _tell_the_end(bench, step, claim, ended)
+    _tell_the_end(bench, step, claim, ended, was_started=not problem)
 
 
-def _tell_the_end(bench: steps.Bench, step: Step, claim: str, ended: steps.CommandEnded) -> None:
+def _tell_the_end(
+    bench: steps.Bench, step: Step, claim: str, ended: steps.CommandEnded, *, was_started: bool
+) -> None:
     answer, words = verify(bench, step, may_stop=False)
+    failed = was_started and bool(ended.cause)
+    session = locking.wait_until_gone(bench, step) if failed and answer != HAS else ""
     facts: dict[str, Any] = {"step": step.name, "claim": claim, "ok": not ended.cause, "exit": ended.exit}
     bench.journal.note("once-ended", release=bench.order.release, **facts, answer=answer)
+    why_open = once.why_open(failed=failed, said=answer, session=session)
+    if why_open:
+        raise RolloutFailed(f"{ended.cause}\n{why_open}; its claim {claim} stays open: wakeline deploy asks again")
     cause = once.cause_of_end(step.name, cause=ended.cause, said=answer, words=words)
     bench.channel.send("once_finished", **facts, answer=answer, cause=cause)
     if cause:
@@ -129,7 +151,7 @@ def _back_up(bench: steps.Bench, step: Step, claim: str) -> str:
     return f"{ended.cause}\n{step.name} was not started" if ended.cause else ""
 
 
-def _run(bench: steps.Bench, step: Step, claim: str) -> steps.CommandEnded:
+def _run(bench: steps.Bench, step: Step, claim: str, inherited: tuple[int, ...]) -> steps.CommandEnded:
     """The command, to its end, whatever happens to the contact and to us."""
     tag = {"PGAPPNAME": f"wakeline:{claim}", "WAKELINE_CLAIM": claim, "WAKELINE_ONCE": "run"}
     told = steps.Told(bench, step.name)
@@ -141,5 +163,6 @@ def _run(bench: steps.Bench, step: Step, claim: str) -> steps.CommandEnded:
         log=bench.home.log(bench.order.release, step.name),
         timeout_s=step.timeout_s,
         on_line=told.line,
+        keep_fds=inherited,
     )
     return told.ended(step.run, ended)

@@ -95,14 +95,21 @@ def run_command(
     may_stop: bool = True,
     on_start: Callable[[int], None] | None = None,
     leaves_behind: bool = False,
+    on_text: Callable[[str], object] | None = None,
 ) -> CommandEnded:
-    """Run one shell command of the fleet file, with its output streamed and kept. Raises Interrupted on a stop."""
+    """Run one shell command of the fleet file, with its output streamed and kept. Raises Interrupted on a stop.
+
+    `on_text` hears each line as it was told.
+    """
     values = bench.environment.plus(**dict(more or {}))
     told = Told(bench, name)
     with _Log(bench, name) as log:
 
         def on_line(raw: bytes) -> None:
-            log.add(told.text(raw))
+            text = told.text(raw)
+            log.add(text)
+            if on_text is not None:
+                on_text(text)
 
         ended = child.run(
             ["/bin/sh", "-c", command],

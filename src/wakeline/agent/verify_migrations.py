@@ -31,23 +31,34 @@ class NotAsked(Exception):
 
 
 def django(manage: str = "manage.py", *aliases: str) -> int:
-    """Let manage.py set everything up as it always does, and ask where it would hand over to Django.
+    """Let manage.py set everything up as it always does, and ask where it would hand over to Django."""
+    answers: list[int] = []
+    through_django(manage, lambda *_: answers.append(_django_pending(aliases or ("default",))))
+    return answers[0]
+
+
+def through_django(manage: str, reach: Callable[..., object]) -> None:
+    """Call `reach` where manage.py would hand over to Django. Raises NotAsked when it never does.
 
     It is told a command that only looks: there are files that do more than hand over when they are told `migrate`.
     """
-    answers: list[int] = []
+    reached = []
+
+    def instead(*_words: object) -> None:
+        reach()
+        reached.append(True)
+
     management: Any = importlib.import_module("django.core.management")
-    management.execute_from_command_line = lambda *_: answers.append(_django_pending(aliases or ("default",)))
+    management.execute_from_command_line = instead
     sys.path.insert(0, str(Path(manage).resolve().parent))
     sys.argv = [manage, "showmigrations"]
     try:
         runpy.run_path(manage, run_name="__main__")
     except SystemExit as end:
-        if not answers:
+        if not reached:
             raise NotAsked(f"{manage} ended with {end.code!r} before Django was asked") from end
-    if not answers:
+    if not reached:
         raise NotAsked(f"{manage} does not call execute_from_command_line")
-    return answers[0]
 
 
 def _django_pending(aliases: tuple[str, ...]) -> int:
@@ -65,40 +76,61 @@ def _django_pending(aliases: tuple[str, ...]) -> int:
 
 def alembic(ini: str = "alembic.ini") -> int:
     """Compare the heads of the scripts with what the database says it has."""
+    return _alembic_pending(alembic_config(ini))
+
+
+def alembic_config(ini: str) -> Any:
+    """What the file says. Raises NotAsked where there is none."""
     sys.path.insert(0, str(Path.cwd()))  # as `python -m alembic` does
     if not Path(ini).is_file():
         raise NotAsked(f"there is no {ini} in {Path.cwd()}")
-    return _alembic_pending(importlib.import_module("alembic.config").Config(ini))
+    return importlib.import_module("alembic.config").Config(ini)
 
 
 def flask(application: str = "") -> int:
     """The same for Flask-Migrate, whose env.py needs the application around it."""
+    answers: list[int] = []
+    through_flask(application, lambda config: answers.append(_alembic_pending(config)))
+    return answers[0]
+
+
+def through_flask(application: str, reach: Callable[[Any], object]) -> None:
+    """Call `reach` with the configuration of Alembic, inside the application."""
     sys.path.insert(0, str(Path.cwd()))
     path = application or os.environ.get("FLASK_APP") or None
     app = importlib.import_module("flask.cli").ScriptInfo(app_import_path=path).load_app()
     with app.app_context():
-        return _alembic_pending(app.extensions["migrate"].migrate.get_config(None))
+        reach(app.extensions["migrate"].migrate.get_config(None))
+
+
+def through_alembic(config: Any, reach: Callable[[Any, Any], object]) -> Any:
+    """Call `reach` where env.py would run migrations, with what the database has. Returns the folder of scripts."""
+    scripts = importlib.import_module("alembic.script").ScriptDirectory.from_config(config)
+    environment = importlib.import_module("alembic.runtime.environment")
+
+    def instead(present: Any, context: Any) -> list[object]:
+        reach(present, context)
+        return []
+
+    with environment.EnvironmentContext(config, scripts, fn=instead, dont_mutate=True):
+        scripts.run_env()
+    return scripts
 
 
 def _alembic_pending(config: Any) -> int:
-    scripts = importlib.import_module("alembic.script").ScriptDirectory.from_config(config)
-    environment = importlib.import_module("alembic.runtime.environment")
+    asked: list[tuple[str, ...]] = []  # one for each database that env.py asks
+    scripts = through_alembic(config, lambda present, _context: asked.append(tuple(present)))
     known = {script.revision for script in scripts.walk_revisions()}
-    lacking: list[set[str]] = []  # one for each database that env.py asks
-
-    def look(present: tuple[str, ...], _context: object) -> list[object]:
+    if not asked:
+        raise NotAsked("env.py did not ask any database")
+    lacking = set()
+    for present in asked:
         applied: set[str] = set()
         for revision in present:
             ahead = revision not in known  # it was brought there through all that we know
             applied |= known if ahead else {each.revision for each in scripts.iterate_revisions(revision, "base")}
-        lacking.append(set(scripts.get_heads()) - applied)
-        return []
-
-    with environment.EnvironmentContext(config, scripts, fn=look, dont_mutate=True):
-        scripts.run_env()
-    if not lacking:
-        raise NotAsked("env.py did not ask any database")
-    return _answer(sorted(set().union(*lacking)))
+        lacking |= set(scripts.get_heads()) - applied
+    return _answer(sorted(lacking))
 
 
 def _answer(pending: list[str]) -> int:

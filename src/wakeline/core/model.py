@@ -86,6 +86,7 @@ class Step:
     once: bool = False
     verify: str = ""
     backup: str = ""
+    lock: str = ""
     breaks_older: bool = False
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()

@@ -9,11 +9,14 @@ Laws that live here:
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 HAS, LACKS, CANNOT_TELL = "has", "lacks", "cannot-tell"
 _ANSWERS = {0: HAS, 10: LACKS}
+SESSION_THERE = 10
+GONE = "gone"
+_KILLED, _TIMED_OUT = 128, 124
 
 
 def answer(exit_code: int, *, timed_out: bool = False) -> str:
@@ -21,7 +24,16 @@ def answer(exit_code: int, *, timed_out: bool = False) -> str:
     return CANNOT_TELL if timed_out else _ANSWERS.get(exit_code, CANNOT_TELL)
 
 
-def why_not_asked_for(*, running: str, said: str) -> str:
+def session_of(exit_code: int, *, said: Sequence[str], cause: str = "", timed_out: bool = False) -> str:
+    """What a look for sessions of earlier starts has found: nothing, or words for what is, or may be, still there."""
+    if exit_code == 0 and not timed_out:
+        return ""
+    if exit_code == SESSION_THERE and not timed_out:
+        return "; ".join(line for line in said if line.strip()) or "a session without a name"
+    return f"cannot tell: {cause}"
+
+
+def why_not_asked_for(*, running: str, said: str, session: str = "") -> str:
     """Why the lead does not ask for a claim although it is not sure that the database has the step; or nothing.
 
     `running` is a claim whose command still runs here, `said` what verify has said.
@@ -30,7 +42,22 @@ def why_not_asked_for(*, running: str, said: str) -> str:
         return f"a once-step that was started before still runs here (claim {running})"
     if said == CANNOT_TELL:
         return "verify cannot tell whether it is needed; nothing was started"
+    if session:
+        return f"an earlier start is still at work in the database: {session}; nothing was started"
     return ""
+
+
+def why_open(*, failed: bool, said: str, session: str = "") -> str:
+    """Why the end of a command is no outcome, so that its claim stays open; or nothing.
+
+    A command that failed says little of its database: the connection may have been cut after the commit, and a
+    statement may run on in the server. *Has it* is an answer at any time.
+    """
+    if said == HAS or not failed:
+        return ""
+    if session:
+        return f"its session is still in the database: {session}"
+    return "verify cannot tell what it has done" if said == CANNOT_TELL else ""
 
 
 def why_not_started(claim: str, *, started: Collection[str]) -> str:
@@ -49,12 +76,17 @@ def cause_of_end(step: str, *, cause: str, said: str, words: str = "") -> str:
 def word_on(claim: str, *, rows: Any) -> str:
     """What a machine's own journal says of a claim: `not-run`, `ended`, or nothing where it does not know well enough.
 
-    A command that was killed may have left a statement running in the database: that is for a person.
+    A command that was killed may have left a statement running in the database: that is for a person, unless a look
+    into the database has found that its session is gone (`session` is then "gone"). A shell says 128 and more for a
+    command of its own that was killed, and timeout(1) 124.
     """
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict) and row.get("claim") == claim:
             if row.get("state") == "not-started":
                 return "not-run"
+            if row.get("session") == GONE and row.get("state") in ("ended", "nobody-knows"):
+                return "ended"
             code = row.get("exit")
-            return "ended" if row.get("state") == "ended" and isinstance(code, int) and code >= 0 else ""
+            by_itself = isinstance(code, int) and 0 <= code < _KILLED and code != _TIMED_OUT
+            return "ended" if row.get("state") == "ended" and by_itself and not row.get("session") else ""
     return ""

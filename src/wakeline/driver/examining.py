@@ -148,7 +148,7 @@ def _questions(machine: Machine, order: Order) -> dict[str, Any]:
         "shared": [f"{shared}/{name}" for name in order.shared],
         "env_file": order.env_file if order.env_file.startswith("/") else f"{shared}/{order.env_file}",
         "search_path": [*order.search_path, *_SYSTEM_PATH],
-        "commands": {step.name: commands_of(step.run, step.verify, step.backup) for step in order.steps},
+        "commands": {step.name: commands_of(step.run, step.verify, step.backup, step.lock) for step in order.steps},
         "repositories": repositories,
         "units": [] if local else units,
         "as_root": [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wakeline.core.model import Machine
@@ -37,6 +37,21 @@ async def look(project: Project) -> dict[str, Seen]:
     machines = project.file.fleet.machines
     found = await asyncio.gather(*(_one(project, machine) for machine in machines))
     return {each.machine: each for each in found}
+
+
+async def sessions(project: Project, machine: Machine, claims: Sequence[str]) -> dict[str, str]:
+    """What the database says of the sessions of some claims, as asked by a machine. Empty where it cannot be asked."""
+    fleet = project.file.fleet
+    try:
+        connection = await project.transport_of(machine).connect(machine, limit_s=KNOCK_S)
+        try:
+            words = ("sessions", "--app", fleet.app, "--environment", fleet.environment, *claims)
+            found = json.loads(await connection.look(*words) or "{}")
+        finally:
+            await connection.close()
+    except (NotReached, Lost, asyncio.TimeoutError, ValueError):
+        return {}
+    return {str(claim): str(words) for claim, words in found.items()} if isinstance(found, dict) else {}
 
 
 async def _one(project: Project, machine: Machine) -> Seen:

@@ -3,17 +3,33 @@
 A claim without an outcome is closed without a person only when the machine itself says that its command never started,
 or that it has ended by itself with all of its processes. Then nothing of it can still be at work, and the next rollout
 asks `verify` before anything else: *has it* writes the receipt, *lacks it* claims anew. A command that was killed may
-have left a statement running in the database: that is for a person (`wakeline resolve`).
+have left a statement running in the database: where the step has a `lock`, the database is asked for its session, and
+without one, or while it is there, that is for a person (`wakeline resolve`).
 """
 
 from __future__ import annotations
 
-from wakeline.core.once import word_on
+from typing import Any
+
+from wakeline.core.once import GONE, word_on
 from wakeline.core.records import Draft
-from wakeline.core.state import State
-from wakeline.driver.looking import look
+from wakeline.core.state import Claim, State
+from wakeline.driver.looking import look, sessions
 from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
+
+
+async def _word(project: Project, claim: Claim, rows: Any, *, tell: Tell) -> str:
+    """What the machine says of a claim; of one that has ended, its database is asked too where that can be done."""
+    row = next((row for row in rows or [] if isinstance(row, dict) and row.get("claim") == claim.id), None)
+    machine = next((each for each in project.file.fleet.machines if each.name == claim.machine), None)
+    if row is None or machine is None or row.get("state") not in ("ended", "nobody-knows"):
+        return word_on(claim.id, rows=rows)
+    session = (await sessions(project, machine, [claim.id])).get(claim.id, "")
+    if session and session != GONE:
+        text = f"{claim.step}: claim {claim.id} has ended on {claim.machine}, and in the database: {session}"
+        tell(Notice("waiting", claim.machine, text))
+    return word_on(claim.id, rows=[{**row, "session": session}])
 
 
 async def settle(project: Project, state: State, *, tell: Tell) -> State:
@@ -24,11 +40,10 @@ async def settle(project: Project, state: State, *, tell: Tell) -> State:
     if not state.open_claims:
         return state
     seen = await look(project)
-    words = {
-        claim.id: word_on(claim.id, rows=seen[claim.machine].said.get("claims"))
-        for claim in state.open_claims
-        if claim.machine in seen
-    }
+    words = {}
+    for claim in state.open_claims:
+        if claim.machine in seen:
+            words[claim.id] = await _word(project, claim, seen[claim.machine].said.get("claims"), tell=tell)
     settled = {claim_id: how for claim_id, how in words.items() if how}
     if not settled:
         return state

@@ -156,8 +156,8 @@ def _steps(file: File, roles: set[str]) -> Iterator[Problem]:
             yield Problem(f"{path}.verify", f"is missing; {wanted}")
         if step.once and step.roles:
             yield Problem(f"{path}.roles", "a once-step runs on the lead and is verified everywhere; it has no roles")
-        if not step.once and (step.verify or step.backup or step.breaks_older):
-            yield Problem(f"{path}.once", "verify, backup and breaks_older are for once-steps; add `once = true`")
+        if not step.once and (step.verify or step.backup or step.lock or step.breaks_older):
+            yield Problem(f"{path}.once", "verify, backup, lock and breaks_older are for once-steps; add `once = true`")
         if step.outputs and not step.inputs:
             yield Problem(f"{path}.inputs", "is missing; outputs are kept by their inputs")
         if step.once and step.outputs:

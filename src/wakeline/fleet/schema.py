@@ -73,6 +73,7 @@ class StepTable(Table):
     once: bool = False
     verify: str = ""
     backup: str = ""
+    lock: str = ""
     breaks_older: bool = False
     inputs: tuple[Inside, ...] = ()
     outputs: tuple[Inside, ...] = ()
