@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from one_machine import healthy, is_alive, service, step, until
@@ -209,3 +210,107 @@ def test_a_once_step_that_breaks_older_releases_keeps_the_lead_from_switching_ba
     last = box.run(lead(box, 2, migrate(box, breaks_older=True), services=(web,))).events[-1]
     assert "not switched back: the schema has moved" in last["cause"]
     assert box.current() == 2
+
+
+LOCK = """\
+case $WAKELINE_ONCE in
+lock) test -e {root}/taken && {{ echo "held by process 7"; exit 11; }}
+      echo "locked by $PGAPPNAME" >>{root}/locks; echo locked; cat >/dev/null; echo released >>{root}/locks ;;
+session) test -e {root}/alive || exit 0; echo "wakeline:c1 (process 7)"; exit 10 ;;
+esac
+"""
+
+
+def locked(box, run="echo did >>{db}", **more):
+    return migrate(box, run, lock=LOCK.format(root=box.root), **more)
+
+
+def settings(box, **values):
+    place = box.home / "shop/uat"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "config.json").write_text(json.dumps(values))
+
+
+def test_the_command_runs_under_the_lock_of_its_database(box):
+    talk = box.run(lead(box, 1, locked(box, "cp {root}/locks {root}/locks-then; echo did >>{db}")))
+    assert talk.events[-1]["outcome"] == "ok", talk.events[-1]
+    claim = talk.of("once_started")[0]["claim"]
+    assert (box.root / "locks-then").read_text() == f"locked by wakeline-lock:{claim}\n"
+    until(lambda: "released" in (box.root / "locks").read_text(), "the lock is released")
+
+
+def test_a_lock_that_is_taken_starts_nothing_and_the_claim_is_closed(box):
+    (box.root / "taken").touch()
+    talk = box.run(lead(box, 1, locked(box)))
+    finished = talk.of("once_finished")[0]
+    assert (finished["ok"], finished["answer"], ran(box)) == (False, "lacks", 0)
+    assert "held by process 7" in talk.events[-1]["cause"]
+    assert not talk.of("once_started")
+
+
+def test_a_killed_agent_leaves_the_lock_with_the_command(box):
+    talk = box.start(lead(box, 1, locked(box, SLOW)))
+    talk.wait_for("output", text="going")
+    os.kill(talk.process.pid, signal.SIGKILL)
+    talk.end()
+    assert "released" not in (box.root / "locks").read_text()
+    (box.root / "gate").touch()
+    until(lambda: "released" in (box.root / "locks").read_text(), "the lock is released when the command has ended")
+    assert ran(box) == 1
+
+
+def test_an_earlier_session_that_is_still_in_the_database_is_waited_for(box):
+    (box.root / "alive").touch()
+    talk = box.start(lead(box, 1, locked(box)))
+    assert "still at work in the database: wakeline:c1 (process 7)" in talk.wait_for("waiting")["text"]
+    assert not talk.of("claim_wanted")
+    (box.root / "alive").unlink()
+    assert talk.end()["outcome"] == "ok"
+
+
+def test_an_earlier_session_that_does_not_end_lets_nothing_start(box):
+    settings(box, session_s=0.1)
+    (box.root / "alive").touch()
+    talk = box.run(lead(box, 1, locked(box)))
+    assert "nothing was started" in talk.events[-1]["cause"]
+    assert not talk.of("claim_wanted")
+
+
+def test_a_command_that_fails_while_its_session_lives_on_has_no_outcome_yet(box):
+    settings(box, session_s=0.1)
+    talk = box.run(lead(box, 1, locked(box, "touch {root}/alive; exit 3")))
+    assert "stays open" in talk.events[-1]["cause"]
+    assert not talk.of("once_finished")
+    (claim,) = [each["claim"] for each in status(box)["claims"]]
+    assert sessions(box, claim) == {claim: "wakeline:c1 (process 7)"}
+    (box.root / "alive").unlink()
+    assert sessions(box, claim) == {claim: "gone"}
+
+
+def test_a_command_that_fails_when_nobody_can_tell_has_no_outcome_yet(box):
+    talk = box.run(lead(box, 1, migrate(box, "touch {root}/dead; exit 3")))
+    assert "verify cannot tell what it has done" in talk.events[-1]["cause"]
+    assert not talk.of("once_finished")
+
+
+def test_a_child_that_closed_everything_it_inherited_still_counts_as_running(box):
+    leaves = "import subprocess, time; subprocess.Popen(['sleep', '600'], close_fds=True, start_new_session=True)"
+    talk = box.run(lead(box, 1, migrate(box, f'echo did >>{{db}}; {sys.executable} -c "{leaves}" >/dev/null 2>&1')))
+    claim = talk.of("once_started")[0]["claim"]
+    assert status(box)["claims"][0]["state"] == "running"
+    for place in Path("/proc").glob("[0-9]*"):
+        if f"WAKELINE_CLAIM={claim}" in environ_of(place):
+            os.kill(int(place.name), signal.SIGKILL)
+    until(lambda: status(box)["claims"][0]["state"] == "ended", "its last process has ended")
+
+
+def environ_of(place: Path) -> str:
+    try:
+        return (place / "environ").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def sessions(box, *claims: str) -> dict:
+    command = [sys.executable, box.agent, "--home", box.home, "sessions", "--app", "shop", "--environment", "uat"]
+    return json.loads(subprocess.run([*command, *claims], capture_output=True, check=True).stdout)

@@ -54,3 +54,21 @@ def test_a_command_that_ended_well_counts_only_when_the_database_has_it():
 def test_a_claim_is_closed_by_its_machine_only_when_it_knows(row, word):
     assert once.word_on("k", rows=[row]) == word
     assert once.word_on("k", rows=row) == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [
+        ({"state": "ended", "exit": 1}, "ended"),
+        ({"state": "ended", "exit": 137}, ""),  # a shell whose command was killed: its statement may live on
+        ({"state": "ended", "exit": 124}, ""),  # timeout(1) has killed it
+        ({"state": "ended", "exit": 1, "session": "wakeline:c (process 7)"}, ""),
+        ({"state": "ended", "exit": 137, "session": "gone"}, "ended"),
+        ({"state": "ended", "exit": -9, "session": "gone"}, "ended"),
+        ({"state": "nobody-knows", "session": "gone"}, "ended"),
+        ({"state": "nobody-knows", "session": "cannot tell: the database is down"}, ""),
+        ({"state": "running", "session": "gone"}, ""),
+    ],
+)
+def test_a_command_that_was_killed_is_accounted_for_only_when_its_session_is_gone(row, word):
+    assert once.word_on("c", rows=[{"claim": "c", **row}]) == word

@@ -222,7 +222,7 @@ class Fleet:
     @property
     def migrate_starts(self) -> list[str]:
         """Every start of the migrate command, as the database itself counted them: machine:release."""
-        return self.scheduler.sql("select machine || ':' || release from migrate_starts").split()
+        return self.scheduler.sql("select machine || ':' || at_release from migrate_starts").split()
 
     @property
     def applied(self) -> list[str]:

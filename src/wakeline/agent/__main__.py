@@ -122,7 +122,7 @@ def _sessions(home: Home, claims: Sequence[str]) -> int:
             run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=True)
             found = run.sessions(claims)
     except (BadOrder, WakelineError) as error:
-        found = {claim: f"cannot tell: {error}" for claim in claims}
+        found = dict.fromkeys(claims, f"cannot tell: {error}")
     sys.stdout.write(json.dumps(found) + "\n")
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import select
 import shutil
 import socket
 import subprocess
@@ -162,10 +163,46 @@ def database_of(values: Mapping[str, str]) -> tuple[str, int, str] | str:
 def _pooler(url: str, address: str, port: int) -> Finding:
     if not shutil.which("psql"):
         return "pooler", CANNOT_TELL, "psql is not installed here", _NO_POOLER
-    code, said = _run(["psql", "-XAtw", "-F", " ", "-c", _WHO_ANSWERS], env={**os.environ, **libpq(url)})
+    env = {**os.environ, **libpq(url)}
+    code, said = _run(["psql", "-XAtw", "-F", " ", "-c", _WHO_ANSWERS], env=env)
     if code:
         return "pooler", CANNOT_TELL, _last(said), _NO_POOLER
+    if _two_at_once_share_a_server_process(env):
+        return (
+            "pooler",
+            PROBLEM,
+            "two connections at once got one process of the server: a pooler in transaction mode",
+            (_NO_POOLER),
+        )
     return judge_pooler(said, address=address, port=port)
+
+
+def _two_at_once_share_a_server_process(env: Mapping[str, str]) -> bool:
+    """Only a pooler in transaction or statement mode lets two clients that are both connected use one server process.
+
+    That they do not proves nothing: somebody else may have used the process in between.
+    """
+    ask = "select pg_backend_pid();\n"
+    first = subprocess.Popen(  # noqa: S603 - argv, never a shell
+        [shutil.which("psql") or "psql", "-XAtwq"],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert first.stdin is not None and first.stdout is not None  # noqa: S101 - they were asked for as pipes
+        first.stdin.write(ask.encode())
+        first.stdin.flush()
+        ready = select.select([first.stdout], [], [], _LIMIT_S)[0]
+        process = os.read(first.stdout.fileno(), 64).decode("ascii", "replace").strip() if ready else ""
+        code, said = _run(["psql", "-XAtw", "-c", ask], env=env)
+        return code == 0 and bool(process) and process == said.strip()
+    except OSError:
+        return False
+    finally:
+        first.kill()
+        first.communicate()
 
 
 def judge_pooler(said: str, *, address: str, port: int) -> Finding:

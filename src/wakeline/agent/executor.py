@@ -96,8 +96,8 @@ class Executor:
         steps_of = {str(e.get("claim")): e.get("step") for e in self._journal.newest_first("once-started")}
         with_lock = {step.name: step for step in self.order.steps if step.lock}
         bench = self._bench()
-        asked = {claim: with_lock[steps_of[claim]] for claim in claims if steps_of.get(claim) in with_lock}
-        return {claim: locking.look_for(bench, step, [claim]) or GONE for claim, step in asked.items()}
+        asked = {claim: with_lock.get(str(steps_of.get(claim))) for claim in claims}
+        return {claim: locking.look_for(bench, step, [claim]) or GONE for claim, step in asked.items() if step}
 
     def _carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
         order, was = self.order, self.releases.current()

@@ -105,7 +105,14 @@ def start(
     values = {"values": dict(environment.values), "secrets": list(environment.secrets)}
     held = os.open(place.folder / "running", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    spec = {"held": [held, *keep_fds], "folder": str(place.folder), "command": command, "cwd": str(cwd), "log": str(log), **values}
+    spec = {
+        "held": [held, *keep_fds],
+        "folder": str(place.folder),
+        "command": command,
+        "cwd": str(cwd),
+        "log": str(log),
+        **values,
+    }
     package = Path(__file__).parents[2]
     code = f"import sys; sys.path.insert(0, {str(package)!r}); from wakeline.agent.keeper import main; main()"
     try:

@@ -56,7 +56,9 @@ def wait_until_gone(bench: steps.Bench, step: Step, *, limit_s: float | None = N
     told = False
     while (there := session(bench, step)) and time.monotonic() < ends and not bench.channel.stopping:
         if not told:
-            bench.channel.send("waiting", text=f"{step.name}: an earlier start is still at work in the database: {there}")
+            bench.channel.send(
+                "waiting", text=f"{step.name}: an earlier start is still at work in the database: {there}"
+            )
             told = True
         time.sleep(_LOOK_S)
     return there

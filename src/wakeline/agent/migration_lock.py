@@ -1,8 +1,8 @@
 """The migration lock in the target database itself, and a look for sessions that have outlived their command.
 
 A second lock beside the claim, never the only one: the claim is what a person sees and what survives a lost connection.
-The agent puts this file beside verify_migrations.py and names it in $WAKELINE_LOCK; the application's own Python runs it,
-with the application's own driver and settings:
+The agent puts this file beside verify_migrations.py and names it in $WAKELINE_LOCK; the application's own Python runs
+it, with the application's own driver and settings:
 
     lock = ".venv/bin/python $WAKELINE_LOCK django manage.py"          (another database: manage.py ALIAS)
     lock = ".venv/bin/python $WAKELINE_LOCK alembic alembic.ini"
@@ -63,15 +63,17 @@ class PostgreSQL:
         if not _first(self._ask(f"select pg_try_advisory_lock({KEY})")):
             return False
         if _first(self._connect()(f"select pg_try_advisory_lock({KEY})")):
-            text = "a second connection got the same lock: a pooler in transaction mode is in between, and it is no lock"
+            text = (
+                "a second connection got the same lock: a pooler in transaction mode is in between, and it is no lock"
+            )
             raise Refused(f"{text}; let `lock` connect to the database itself")
         return True
 
     def holder(self) -> str:
         """Who has it."""
-        high, low = KEY >> 32, KEY & 0xFFFFFFFF
-        where = f"locktype = 'advisory' and classid = {high} and objid = {low} and objsubid = 1 and granted"
-        rows = self._ask(f"select pid, application_name from pg_locks join pg_stat_activity using (pid) where {where}")
+        where = f"classid = {KEY >> 32} and objid = {KEY & 0xFFFFFFFF} and objsubid = 1 and granted"
+        query = "select pid, application_name from pg_locks join pg_stat_activity using (pid)"
+        rows = self._ask(f"{query} where locktype = 'advisory' and {where}")
         return ", ".join(f"process {row[0]} {row[1]}".strip() for row in rows)
 
     def ping(self) -> None:
@@ -81,8 +83,10 @@ class PostgreSQL:
     def sessions(self, claims: list[str]) -> list[str]:
         """Sessions of once-steps: of any claim, also of one that this machine does not know."""
         del claims
-        ours = "datname = current_database() and pid <> pg_backend_pid() and application_name like 'wakeline:%'"
-        rows = self._ask(f"select application_name, pid, state from pg_stat_activity where {ours}")
+        rows = self._ask(
+            "select application_name, pid, state from pg_stat_activity where application_name like 'wakeline:%'"
+            " and datname = current_database() and pid <> pg_backend_pid()"
+        )
         return [f"{row[0]} (process {row[1]} of the server, {row[2]})" for row in rows]
 
 
@@ -96,7 +100,7 @@ class MariaDB:
 
     def take(self) -> bool:
         """True when the lock is ours now."""
-        return _first(self._ask(f"select get_lock('{self._name}', 0)")) == 1
+        return bool(_first(self._ask(f"select get_lock('{self._name}', 0)")) == 1)
 
     def holder(self) -> str:
         """Who has it."""

@@ -111,9 +111,7 @@ def _run_claimed(
     _tell_the_end(bench, step, claim, ended, was_started=not problem)
 
 
-def _tell_the_end(
-    bench: steps.Bench, step: Step, claim: str, ended: steps.CommandEnded, *, was_started: bool
-) -> None:
+def _tell_the_end(bench: steps.Bench, step: Step, claim: str, ended: steps.CommandEnded, *, was_started: bool) -> None:
     answer, words = verify(bench, step, may_stop=False)
     failed = was_started and bool(ended.cause)
     session = locking.wait_until_gone(bench, step) if failed and answer != HAS else ""

@@ -21,13 +21,24 @@ def verify() -> int:
 
 def count_a_start() -> None:
     """In the database itself, beside Django: how often the migrate command was started."""
+    connection = connect()
+    cursor = connection.cursor()
+    cursor.execute("create table if not exists migrate_starts (machine text, at_release text)")
+    machine, release = os.environ["WAKELINE_MACHINE"], os.environ["WAKELINE_RELEASE"]
+    cursor.execute("insert into migrate_starts values (%s, %s)", (machine, release))
+    connection.commit()
+    connection.close()
+
+
+def connect():
+    host = os.environ["DATABASE_HOST"]
+    if os.environ.get("DATABASE_KIND") == "mariadb":
+        import MySQLdb
+
+        return MySQLdb.connect(host=host, db="shop", user="shop")
     import psycopg2
 
-    with psycopg2.connect(host=os.environ["DATABASE_HOST"], dbname="shop", user="postgres") as connection:
-        with connection.cursor() as cursor:
-            cursor.execute("create table if not exists migrate_starts (machine text, release text)")
-            machine, release = os.environ["WAKELINE_MACHINE"], os.environ["WAKELINE_RELEASE"]
-            cursor.execute("insert into migrate_starts values (%s, %s)", (machine, release))
+    return psycopg2.connect(host=host, dbname="shop", user="postgres")
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_.settings")

@@ -10,6 +10,13 @@ ROOT_URLCONF = "site_.urls"
 INSTALLED_APPS = ["django.contrib.contenttypes", "orders"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+ON_MARIADB = {
+    "ENGINE": "django.db.backends.mysql",
+    "HOST": os.environ.get("DATABASE_HOST", "127.0.0.1"),
+    "NAME": "shop",
+    "USER": "shop",
+    "OPTIONS": {"connect_timeout": 3},
+}
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
@@ -19,3 +26,5 @@ DATABASES = {
         "OPTIONS": {"connect_timeout": 3},
     }
 }
+if os.environ.get("DATABASE_KIND") == "mariadb":
+    DATABASES["default"] = ON_MARIADB
