@@ -46,7 +46,7 @@ def test_asleep_is_a_green_step_with_a_warning_and_a_promise(repository):
     assert (step.conclusion, step.outputs["asleep"], step.annotations("error")) == ("success", "uat", [])
     (warning,) = step.annotations("warning")
     assert warning.properties["title"] == "uat is asleep"
-    assert "when it wakes, it brings itself to release 2" in warning.text
+    assert warning.text == "when it wakes, it brings itself to release 2"
     assert step.summary.startswith("## 💤 Deployed: 1 of 2 machines on release 2, asleep: uat\n")
     assert (
         "- **uat**: when it wakes, it brings itself to release 2; further behind than 14d is an error" in step.summary

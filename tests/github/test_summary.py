@@ -83,7 +83,8 @@ def test_a_sleeper_has_a_promise_and_a_failure_has_its_cause_and_the_next_step()
     assert f"- **uat**: {PROMISE}" in summary.render(asleep())
     text = summary.render(broken())
     assert "<pre>npm ERR! code ELIFECYCLE\nnpm ERR! errno 1</pre>" in text
-    assert "> **Next:** wakeline status; then fix it and deploy, or" in text
+    assert "> **Next:** fix it and push; or re\\-run this job" in text
+    assert "it carries on" in summary.render(report(ended="interrupted", hint="wakeline deploy carries on"))
 
 
 foreign = some.text(max_size=60) | some.sampled_from(

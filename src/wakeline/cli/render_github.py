@@ -70,9 +70,14 @@ def show(result: Result, *, as_json: bool) -> int:
         errors = list(result.errors) or [(f"wakeline {result.verb}", result.error)]
         hint = f"\nhint: {result.hint}" if result.hint else ""
         _commands(log.annotated("error", [(title, f"{text}{hint}") for title, text in errors]))
-    warnings = [(line.partition(": ")[0], line) for line in result.warnings]
-    _commands(log.annotated("warning", warnings))
+    _commands(log.annotated("warning", (_titled(line) for line in result.warnings)))
     return int(result.exit_code)
+
+
+def _titled(line: str) -> tuple[str, str]:
+    """A warning's first words stand above it."""
+    title, _, text = line.partition(": ")
+    return (title, text) if text else ("wakeline", line)
 
 
 class RunLog:

@@ -138,8 +138,15 @@ def _asleep(report: Report) -> Iterator[str]:
 
 
 def _next(report: Report) -> Iterator[str]:
-    if report.hint:
-        yield f"> **Next:** {plain(report.hint)}"
+    """What somebody who looks at this page can do from here."""
+    said = plain(report.hint)
+    if report.ended == "interrupted":
+        said = "re\\-run this job: it carries on"
+    elif report.bad and not report.in_doubt:
+        said = "fix it and push; or re\\-run this job, which tries this commit again; "
+        said += "or *Run workflow* with `rollback_to` 0, which goes back to the last good release"
+    if said:
+        yield f"> **Next:** {said}"
         yield ""
 
 
