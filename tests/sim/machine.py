@@ -175,7 +175,9 @@ class Box:
     def status(self) -> dict[str, Any]:
         """What the agent says of itself when it is asked."""
         facts = {"app": "shop", "environment": "sim", "machine": self.name, "current": self.current}
-        return {**facts, "busy": self.lock is not None, "claims": self.claims()}
+        runs = {"state": str(self.info(self.current).get("state", "")), "machine_id": self.name}
+        waiting = {"reports": list(self.disk.read("reports", ()))}
+        return {**facts, **runs, **waiting, "busy": self.lock is not None, "claims": self.claims()}
 
     # --- what happens to it ---
 

@@ -119,3 +119,55 @@ def test_a_machine_gets_the_agent_once(fleet):
     fleet.wakeline("deploy")
     agents = fleet.root / "machines" / "uat" / "home" / "agents"
     assert [each.name for each in agents.glob("[!.]*")] == [agent_file().digest]
+
+
+def test_a_deploy_that_changes_nothing_writes_nothing_and_says_the_same(fleet):
+    fleet.commit("one")
+    fleet.wakeline("deploy")
+    before = fleet.log()
+    said = fleet.wakeline("deploy")
+    assert said.code == 0
+    assert fleet.log() == before
+    for name in ("scheduler", "uat"):
+        assert f"{name:<12} awake" in said.err
+        assert f"{name:<12} unchanged" in said.err
+        assert f"{name:<10} unchanged" in said.out
+    assert "release 1: " in said.err
+
+
+def test_a_sleeper_on_record_stays_a_promise_and_writes_nothing_again(fleet):
+    fleet.commit("one")
+    fleet.wakeline("deploy")
+    fleet.power("uat", on=False)
+    fleet.commit("two")
+    fleet.wakeline("deploy")
+    before = fleet.log()
+    said = fleet.wakeline("deploy", "--json")
+    assert said.code == 0
+    assert said.data["asleep"] == ["uat"]
+    assert fleet.log() == before
+
+
+def test_a_machine_that_fell_asleep_or_woke_since_is_news_and_goes_on_record(fleet):
+    fleet.commit("one")
+    fleet.wakeline("deploy")
+    fleet.power("uat", on=False)
+    fleet.wakeline("deploy")
+    assert [each["outcome"] for each in fleet.log() if each["kind"] == "outcome"][-1] == "asleep"
+    fleet.power("uat", on=True)
+    said = fleet.wakeline("deploy", "--json")
+    assert said.data["machines"]["uat"]["outcome"] == "unchanged"
+    assert [each["outcome"] for each in fleet.log() if each["kind"] == "outcome"][-1] == "unchanged"
+
+
+def test_a_machine_that_runs_something_else_is_brought_back(fleet):
+    fleet.commit("one")
+    fleet.wakeline("deploy")
+    fleet.commit("two")
+    fleet.wakeline("deploy")
+    link = fleet.root / "machines" / "uat" / "app" / "current"
+    link.unlink()
+    link.symlink_to("releases/1")
+    said = fleet.wakeline("deploy", "--json")
+    assert said.data["machines"]["uat"]["outcome"] == "ok"
+    assert fleet.serves("uat") == "two"

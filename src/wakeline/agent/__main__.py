@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, default=DEFAULT_HOME)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("run")
-    verbs.add_parser("status")
+    looks = verbs.add_parser("status")
+    looks.add_argument("--brief", action="store_true", help="without a look at every file, and with what waits here")
     verbs.add_parser("configure")
     arrives = verbs.add_parser("arrive", help="the zip that runs puts itself in its place")
     arrives.add_argument("digest")
@@ -80,7 +81,7 @@ def _do(asked: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps({"event": "ended", "exit": 0}) + "\n")
         return 0
     if asked.verb == "status":
-        sys.stdout.write(json.dumps([_status(home) for home in homes(asked.home)]) + "\n")
+        sys.stdout.write(json.dumps([_status(home, brief=asked.brief) for home in homes(asked.home)]) + "\n")
         return 0
     if asked.tell:
         os.dup2(sys.stdout.fileno(), sys.stderr.fileno())
@@ -242,18 +243,18 @@ def _current(home: Home, path: str) -> int | None:
         return None  # what is wrong is said by the run itself
 
 
-def _what_runs(home: Home, path: str) -> dict[str, Any]:
+def _what_runs(home: Home, path: str, *, closely: bool = True) -> dict[str, Any]:
     try:
-        return in_place.what_runs(home, Path(path)) if path else {}
+        return in_place.what_runs(home, Path(path), closely=closely) if path else {}
     except (WakelineError, OSError) as error:
         return {"problem": getattr(error, "message", "") or str(error)}
 
 
-def _status(home: Home) -> dict[str, Any]:
+def _status(home: Home, *, brief: bool) -> dict[str, Any]:
     """What one app on this machine says of itself. Looks only."""
     order = durable.read_json(home.saved_order)
     path = str(home.config.get("path") or order.get("path") or "")
-    runs = _what_runs(home, path)
+    runs = _what_runs(home, path, closely=not brief)
     entries = read(home.folder / "journal.jsonl")
     last = entries[-1] if entries else {}
     facts = {
@@ -262,9 +263,11 @@ def _status(home: Home) -> dict[str, Any]:
         "current": runs.get("current"),
     }
     busy = not lock.is_free(home.folder / "lock")
+    waiting = {"reports": [body for _, body in home.waiting_reports()]} if brief else {}
     return {
         **_facts(home),
         **facts,
+        **waiting,
         "commit": runs.get("commit", ""),
         "state": runs.get("state", ""),
         "edited": runs.get("edited", False),

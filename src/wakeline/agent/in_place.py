@@ -205,15 +205,21 @@ def runs_now(home: Home, path: Path) -> int | None:
     return current if isinstance(current, int) else current_release(path)
 
 
-def what_runs(home: Home, path: Path) -> dict[str, Any]:
-    """The release that runs here, what is known of it, and whether somebody changed its files by hand. Looks only."""
+def what_runs(home: Home, path: Path, *, closely: bool = True) -> dict[str, Any]:
+    """The release that runs here, and what is known of it. Looks only.
+
+    `closely`, also whether somebody changed its files by hand: git looks at each of them.
+    """
     release = runs_now(home, path)
     if release is None:
         return {"current": None}
     known = durable.read_json(state_file(home)).get("known")
     if isinstance(known, dict):
-        return {"current": release, **known.get(str(release), {}), "edited": bool(saving.changes(path))}
+        edited = {"edited": bool(saving.changes(path))} if closely else {}
+        return {"current": release, **known.get(str(release), {}), **edited}
     info = release_info(path, release)
+    if not closely:
+        return {"current": release, **info}
     ours = [*info.get("ours", []), *info.get("repositories", []), RELEASE_FILE]
     folder = path / "releases" / str(release)
     changed = release and repository.head(folder) and saving.changes(folder, but=ours)  # release 0 is not ours to judge

@@ -15,7 +15,7 @@ from wakeline.core.behind import overdue
 from wakeline.core.model import Fleet, Machine, Order, Presence
 from wakeline.core.records import Draft
 from wakeline.core.state import Claim, Lease, Release, State
-from wakeline.driver import approving
+from wakeline.driver import approving, standing
 from wakeline.driver.approving import Approver
 from wakeline.driver.leasing import Holder, fence_off, until_takeable
 from wakeline.driver.progress import Notice, Tell
@@ -80,6 +80,9 @@ async def deploy(project: Project, wish: Wish, *, tell: Tell) -> Result:
     desk = _Desk(project, wish, commit, pins, stop)
     with stopped_by_signals(stop):
         try:
+            found = await unless_stopped(desk.look(tell), stop)
+            if found is not None:
+                return found
             holder, admitted = await unless_stopped(desk.begin(tell), stop)
             return await desk.walk(holder, admitted, tell=tell)
         except Interrupted:
@@ -118,14 +121,33 @@ class _Desk:
         self._key: Path | None = None
         self._early: Early = {}
         self._lease_s = project.file.deploy.lease_s
+        self._said: Mapping[str, Mapping[str, object]] = {}
+        self._fresh: State | None = None
+
+    async def look(self, tell: Tell) -> Result | None:
+        """What there is to say when there is nothing to do. None where there is something, or may be."""
+        self._said = await asyncio.to_thread(self._check_ins)
+        self._fresh = state = await self._writer.read()
+        if self._wish.what != "deploy" or self._wish.stage:
+            return None
+        approving.key_for(self._project, state)  # whoever may not approve hears it whether or not there is work
+        release = standing.candidate(self._project, state, commit=self._commit, pins=self._pins, said=self._said)
+        if release is None:
+            return None
+        seen = await standing.ask(self._project, state, release)
+        if seen is None:
+            self._fresh = None  # that took a while
+            return None
+        self._tell_release(release, tell)
+        return self._result(standing.tell_of(release, seen, tell=tell), ended=release.ended, held={})
 
     async def begin(self, tell: Tell) -> tuple[Holder, _Admitted]:
         """Take the lease and make the release in one push, as soon as both may be."""
-        project = self._project
-        said = await asyncio.to_thread(self._check_ins)
+        project, said = self._project, self._said
         while True:
             self._stop.check()
-            state = await self._writer.read()
+            fresh, self._fresh = self._fresh, None
+            state = fresh or await self._writer.read()
             self._not_superseded(state)
             self._key = approving.key_for(project, state)
             if not state.lease.free:
@@ -146,11 +168,13 @@ class _Desk:
                 state = await self._writer.write(take)
             if made and not state.lease.free and state.lease.holder == self._writer.by:
                 holder = Holder(self._writer, state.lease.number, self._lease_s, began_s)
-                fleet = project.file.fleet
-                shown = _shown(state.releases[made[0].number])
-                tell(Notice("release", text=f"{fleet.app} {fleet.environment}", data=shown))
+                self._tell_release(state.releases[made[0].number], tell)
                 return holder, made[0]
             await self.let_go()
+
+    def _tell_release(self, release: Release, tell: Tell) -> None:
+        fleet = self._project.file.fleet
+        tell(Notice("release", text=f"{fleet.app} {fleet.environment}", data=_shown(release)))
 
     def _knock_early(self) -> None:
         """Connect beside the first push. Nothing is sent to a machine before the lease is ours."""
@@ -196,19 +220,18 @@ class _Desk:
         walk = Walk(begun, party=party, holder=holder, approve=approve, tell=tell)
         self._stop.hand_over(walk.stop)
         done = await walk.run()
-        return self._result(admitted.number, done)
+        return self._result(self._writer.state.releases[admitted.number], ended=done.ended, held=done.held)
 
-    def _result(self, number: int, done: rollout.Rollout) -> Result:
+    def _result(self, release: Release, *, ended: str, held: Mapping[str, str]) -> Result:
         state = self._writer.state
         warnings = tuple(getattr(self._writer.ledger, "warnings", ()))
         fleet = self._project.file.fleet
         walked = [each for each in fleet.stages if self._wish.stage in ("", each.name)]
         machines = [machine for stage in walked for machine in stage.machines]
         late = tuple(why for machine in machines if (why := overdue(state, machine, now_s=time.time())))
-        receipts = {step: how for (release, step), how in state.receipts.items() if release == number}
-        record = state.releases[number]
+        receipts = {step: how for (number, step), how in state.receipts.items() if number == release.number}
         stage = self._wish.stage
-        return Result(record, fleet, done.ended, state.in_doubt, warnings, late, receipts, stage, done.held)
+        return Result(release, fleet, ended, state.in_doubt, warnings, late, receipts, stage, held)
 
     def _check_ins(self) -> Mapping[str, Mapping[str, object]]:
         return self._writer.ledger.check_ins()

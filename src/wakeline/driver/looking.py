@@ -32,10 +32,13 @@ class Seen:
         return found if isinstance(found, int) else None
 
 
-async def look(project: Project) -> dict[str, Seen]:
-    """Every machine of the fleet, all at once."""
+async def look(project: Project, *, closely: bool = True) -> dict[str, Seen]:
+    """Every machine of the fleet, all at once. Not `closely` leaves out whether files were changed by hand, which costs
+    git a look at each of them; an agent that is too old to leave it out is as if it were not there.
+    """
     machines = project.file.fleet.machines
-    found = await asyncio.gather(*(_one(project, machine) for machine in machines))
+    verb = ("status",) if closely else ("status", "--brief")
+    found = await asyncio.gather(*(_one(project, machine, verb) for machine in machines))
     return {each.machine: each for each in found}
 
 
@@ -54,13 +57,13 @@ async def sessions(project: Project, machine: Machine, claims: Sequence[str]) ->
     return {str(claim): str(words) for claim, words in found.items()} if isinstance(found, dict) else {}
 
 
-async def _one(project: Project, machine: Machine) -> Seen:
+async def _one(project: Project, machine: Machine, verb: tuple[str, ...]) -> Seen:
     try:
         connection = await project.transport_of(machine).connect(machine, limit_s=KNOCK_S)
     except NotReached as error:
         return Seen(machine.name, judge(error.phase, machine.presence), error.message)
     try:
-        said = await connection.look("status")
+        said = await connection.look(*verb)
     except (Lost, asyncio.TimeoutError) as error:
         return Seen(machine.name, Answer.REFUSED, f"the contact was lost: {error}")
     finally:
