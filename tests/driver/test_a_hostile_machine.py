@@ -51,14 +51,16 @@ class Run:
         steps = (Step("migrate", "x", once=True, verify="y", timeout_s=0.1),)
         self.machines = {}
         for name in ("scheduler", "uat"):
-            (folder / name).mkdir()
+            agent = folder / name / "home/agents/hostile"
+            agent.mkdir(parents=True)
+            (agent / "__main__.py").write_text(PRELUDE + script)
             presence = Presence.ALWAYS if name == "scheduler" else Presence.ON_DEMAND
             self.machines[name] = Machine(name, f"local:{folder / name}", presence)
         self.orders = {
             name: Order("shop", "uat", name, "first", 1, "c" * 40, "x", "main", "/srv", steps=steps)
             for name in self.machines
         }
-        self.agent = AgentFile((PRELUDE + script).encode(), "hostile")
+        self.agent = AgentFile(b"it lies there already", "hostile")
         self.walk = asyncio.run(self._run())
 
     async def _run(self) -> rollout.Rollout:

@@ -189,7 +189,7 @@ def _confirm_switch(home: Home, journal: Journal) -> None:
 
 def _believed(home: Home, ledger: Ledger) -> Log:
     """The log, if it still contains what this machine last saw. Raises NotTheLog for one that does not."""
-    return memory.check(ledger.read(), place=home.folder / "seen.json")
+    return memory.read(ledger, place=home.folder / "seen.json")
 
 
 def _understood(home: Home, ledger: Ledger, log: Log) -> State:

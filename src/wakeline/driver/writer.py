@@ -60,8 +60,9 @@ class Writer:
             return await self._write(decide, pins=pins or {}, agents=agents or {})
 
     async def _read(self) -> State:
-        log = await asyncio.to_thread(self.ledger.read)
-        return self._believe(log if self.seen is None else memory.check(log, place=self.seen))
+        if self.seen is None:
+            return self._believe(await asyncio.to_thread(self.ledger.read))
+        return self._believe(await asyncio.to_thread(memory.read, self.ledger, place=self.seen))
 
     async def _write(self, decide: Decide, *, pins: Mapping[str, str], agents: Mapping[str, bytes]) -> State:
         for attempt in range(TRIES_MAX):
@@ -95,8 +96,8 @@ class Writer:
         before = self.log.records if self.log else ()
         self.log = Log(records[-1].hash, before + records)
         self.state = fold(records, start=self.state)
-        if self.seen is not None:
-            memory.remember(self.log.tip, place=self.seen)
+        if self.seen is not None and memory.last_seen(self.seen) == records[0].previous:
+            memory.remember(self.log.tip, place=self.seen)  # else another runner of this user has seen more
         return self.state
 
 

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from wakeline.core.records import GENESIS
-from wakeline.edges.ledgers import Log
+from wakeline.edges.ledgers import Ledger, Log
 from wakeline.errors import LedgerError
 
 
@@ -19,15 +19,19 @@ class NotTheLog(LedgerError):
     """The log does not contain the record that was seen last."""
 
 
-def check(log: Log, *, place: Path) -> Log:
-    """The log, if it contains what was last seen; then its end is remembered. Raises NotTheLog."""
+def read(ledger: Ledger, *, place: Path) -> Log:
+    """The log, if it contains what was last seen; then its end is remembered. Raises NotTheLog.
+
+    What was seen is asked before the log is read: another runner of this user may append, and remember, in between.
+    """
     seen = last_seen(place)
+    log = ledger.read()
     if seen not in (GENESIS, log.tip) and all(record.hash != seen for record in log.records):
         raise NotTheLog(
             f"the ledger no longer contains record {seen[:12]}, which was seen here",
             hint="somebody cut or replaced it; if that was on purpose: wakeline ledger adopt",
         )
-    if seen != log.tip:
+    if seen != log.tip and last_seen(place) == seen:
         remember(log.tip, place=place)
     return log
 
