@@ -201,3 +201,9 @@ def test_retry_lets_a_machine_that_gave_up_try_again(machine):
     drafts = [taken(), made(1), *approved(1, *BOTH), ("retried", {"release": 1, "machine": machine})]
     assert decide(state(*drafts), machine="uat", runs=0, attempts={1: ATTEMPTS}).verdict is Verdict.RUN
     assert decide(state(*drafts), machine="uat", runs=0, attempts={1: 2 * ATTEMPTS}).verdict is Verdict.GIVEN_UP
+
+
+def test_a_stage_without_a_machine_that_was_taken_out_keeps_the_others_and_who_is_always_on():
+    stage = state(taken(), made(1)).releases[1].stage("scheduler")
+    assert stage.among({"scheduler", "uat"}) == stage
+    assert (stage.among({"uat"}).machines, stage.among({"uat"}).always) == ((), frozenset())

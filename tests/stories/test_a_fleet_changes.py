@@ -123,6 +123,30 @@ def test_a_machine_that_is_taken_out_keeps_what_it_runs_or_stops_where_the_file_
     assert fleet.serves("uat") == ""
 
 
+def test_a_stage_that_the_release_does_not_have_is_told_and_not_waited_for(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    append(fleet, THIRD.format(root=fleet.root))
+    fleet.commit("two")
+    first = fleet.git("rev-parse", "HEAD~1")
+    said = fleet.wakeline("deploy", first, "--stage", "extra")
+    assert (said.code, "release 1 of this commit was made before the fleet changed" in said.err) == (2, True), said
+    assert fleet.log()[-1]["kind"] == "lease-freed"
+
+
+def test_the_same_commit_again_after_a_machine_was_taken_out_walks_those_that_are_left(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    text = (fleet.app / "wakeline.toml").read_text()
+    front = text[text.index('[[stage]]\nname = "frontend"') : text.index("[[step]]")]
+    fleet.write("wakeline.toml", text.replace(front, ""))
+    fleet.commit("two")
+    said = fleet.wakeline("deploy", fleet.git("rev-parse", "HEAD~1"))
+    assert said.code == 0, said.err
+    assert "scheduler" in said.out
+    assert "uat" not in said.out
+
+
 def catch_up_by_itself(fleet, machine: str) -> str:
     """What the machine's own timer starts; its words are for its journal."""
     home = fleet.root / "machines" / machine / "home"

@@ -28,6 +28,7 @@ def test_an_on_demand_machine_on_hold_is_left_out_and_the_run_is_good(deployed):
     assert sent_to(deployed, "uat") == [1]
     assert deployed.releases("uat") == ["1"], "nothing was even laid out there"
     assert "uat is on hold: a demo at ten" in deployed.wakeline("status").err
+    assert "not release 2: uat is on hold: a demo at ten" in deployed.wakeline("explain", "uat").out
 
 
 def test_a_hold_survives_setup_and_stops_catch_up_until_it_is_lifted(deployed):

@@ -14,7 +14,7 @@ Records that are late, doubled or out of order are ignored on purpose: they stay
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from wakeline.core.model import Outcome, Presence
@@ -30,6 +30,11 @@ class StagePlan:
     always: frozenset[str]
     gates: bool
     goes_on: bool = False
+
+    def among(self, machines: Container[str]) -> StagePlan:
+        """What is left of it in a fleet that has these machines: one that was taken out since is walked no more."""
+        left = tuple(name for name in self.machines if name in machines)
+        return dataclasses.replace(self, machines=left, always=self.always & frozenset(left))
 
 
 @dataclasses.dataclass(frozen=True)

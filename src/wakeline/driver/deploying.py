@@ -14,7 +14,7 @@ from wakeline.core import admission, check_in, rollout
 from wakeline.core.behind import overdue
 from wakeline.core.model import Fleet, Machine, Order, Presence
 from wakeline.core.records import Draft
-from wakeline.core.state import Claim, Lease, Release, State
+from wakeline.core.state import Claim, Lease, Release, StagePlan, State
 from wakeline.driver import approving, standing
 from wakeline.driver.approving import Approver
 from wakeline.driver.leasing import Holder, fence_off, until_takeable
@@ -276,6 +276,7 @@ class _Desk:
             raise _refusal(answer)
         if isinstance(answer, admission.CarryOn):
             release = state.releases[answer.release]
+            _something_to_walk(release, self._project.file.fleet, stage=self._wish.stage)
             return _Admitted(release.number, self._project.file_at(release.commit))
         return _Admitted(answer.number, self._project.file_at(answer.commit), answer)
 
@@ -328,7 +329,7 @@ class _Desk:
         receipts = frozenset(step for number, step in state.receipts if number == release.number)
         return rollout.Rollout(
             release.number,
-            release.stages,
+            _still_there(release, self._project.file.fleet),
             release.lead,
             {stage.name: stage.at_once for stage in self._project.file.fleet.stages},
             _reached_before(state, self._project.file.fleet),
@@ -356,6 +357,23 @@ def admit(project: Project, state: State, wish: Wish, commit: str, pins: Mapping
         older_than_newest=bool(newest and code.is_older(commit, newest.commit)), refused_by=next(refused, "")
     )
     return admission.deploy(state, commit=commit, pins=pins, ancestry=facts, again=wish.what == "retry", after=after)
+
+
+def _still_there(release: Release, fleet: Fleet) -> tuple[StagePlan, ...]:
+    """The stages of a release as today's fleet has their machines."""
+    names = {machine.name for machine in fleet.machines}
+    return tuple(left for stage in release.stages if (left := stage.among(names)).machines)
+
+
+def _something_to_walk(release: Release, fleet: Fleet, *, stage: str) -> None:
+    """Raises Usage for a release that has nothing of what is asked for: it was made for another fleet."""
+    names = [each.name for each in _still_there(release, fleet)]
+    if not names or (stage and stage not in names):
+        what = f"no stage {stage}" if stage else "no machine of today's fleet"
+        raise Usage(
+            f"release {release.number} of this commit was made before the fleet changed, and has {what}",
+            hint="deploy a newer commit, or: wakeline retry",
+        )
 
 
 def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
