@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -43,10 +44,12 @@ NEED_NO_ROOT = ("ledger", "command-line")
 
 def main() -> int:
     """Measure, check, print."""
-    asked = _arguments()
+    asked = arguments(sys.argv[1:])
     if asked.what == "page":
         page.write()
         return 0
+    if asked.what == "everything":
+        return _everything()
     if os.geteuid() != 0 and asked.what not in NEED_NO_ROOT:
         sys.stderr.write("./dev bench boots machines, which needs root\n")
         return 2
@@ -60,10 +63,15 @@ def main() -> int:
     return 0
 
 
-def _arguments() -> argparse.Namespace:
+def arguments(words: list[str]) -> argparse.Namespace:
+    """What was asked for. Ends with exit code 2 for what cannot be."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument(
-        "what", nargs="?", default="tools", choices=["tools", *MODES, "page"], help="what to measure (tools)"
+        "what",
+        nargs="?",
+        default="tools",
+        choices=["tools", *MODES, "page", "everything"],
+        help="what to measure (tools)",
     )
     parser.add_argument("--machines", type=int, default=10, metavar="N", help="how many (10)")
     parser.add_argument("--stages", type=int, default=1, metavar="K", help="dealt out to so many stages, in order (1)")
@@ -73,12 +81,24 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tools", default=",".join(QUICK), metavar="A,B", help=f"of {', '.join(TOOLS)}; or all")
     parser.add_argument("--keep", choices=page.SECTIONS, metavar="NAME", help="keep the figures for the page")
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     asked.tools = list(TOOLS) if asked.tools == "all" else asked.tools.split(",")
     unknown = [name for name in asked.tools if name not in TOOLS]
     if unknown:
         parser.error(f"no such tool: {', '.join(unknown)}")
     return asked
+
+
+def _everything() -> int:
+    """Every measurement of the page in turn, and then the page. One that fails does not stop the others."""
+    failed = []
+    for name, (_, words) in page.SECTIONS.items():
+        command = [sys.executable, "-m", "bench", *words.split(), "--keep", name]
+        if subprocess.run(command, check=False).returncode:
+            failed.append(f"./dev bench {words} --keep {name}")
+    page.write()
+    sys.stderr.write("".join(f"failed, its figures are those of before: {command}\n" for command in failed))
+    return 1 if failed else 0
 
 
 def _command(asked: argparse.Namespace) -> str:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import tomllib
+
 CACHE = Path(os.environ.get("WAKELINE_BENCH", Path.home() / ".cache/wakeline-bench"))
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,10 +37,10 @@ def _version(candidate: str) -> tuple[tuple[int, ...], str]:
     return (version, said[3]) if version < (3, 14) else ((0,), sys.executable)
 
 
-def ensure(name: str, requirements: list[str], *, made_from: str = "") -> Path:
+def ensure(name: str, requirements: list[str]) -> Path:
     """The bin folder of an environment with these packages, made when it is not there. Raises CannotRun."""
     interpreter = python()
-    key = hashlib.sha256(repr((interpreter, requirements, made_from)).encode()).hexdigest()[:12]
+    key = hashlib.sha256(repr((interpreter, requirements)).encode()).hexdigest()[:12]
     folder = CACHE / name
     stamp = folder / "made-from"
     if stamp.exists() and stamp.read_text() == key:
@@ -55,9 +57,20 @@ def ensure(name: str, requirements: list[str], *, made_from: str = "") -> Path:
     return folder / "bin"
 
 
-def source_digest() -> str:
-    """What this checkout's own code is, so that its environment is made anew when it changes."""
-    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes())
-    for file in sorted((ROOT / "src").rglob("*.py")) + sorted((ROOT / "src").rglob("*.toml")):
-        digest.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
-    return digest.hexdigest()
+def ensure_ours() -> Path:
+    """The bin folder of an environment with this checkout's wakeline in it, laid out as its wheel would be.
+
+    What it depends on is installed when pyproject.toml changes; its own code is copied each time, which takes no pip.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    programs = ensure("wakeline-itself", project["dependencies"])
+    [packages] = (programs.parent / "lib").glob("python3*/site-packages")
+    shutil.rmtree(packages / "wakeline", ignore_errors=True)
+    ours = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "src/wakeline", packages / "wakeline", ignore=ours)
+    subprocess.run([programs / "python", "-m", "compileall", "-q", packages / "wakeline"], check=True)
+    module, _, function = project["scripts"]["wakeline"].partition(":")
+    script = programs / "wakeline"
+    script.write_text(f"#!{programs}/python\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+    script.chmod(0o755)
+    return programs

@@ -16,20 +16,23 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 KEPT = DOCS / "performance"
 PAGE = DOCS / "performance.md"
 BEGIN, END = "<!-- figures: made by `./dev bench page` -->", "<!-- end of figures -->"
-# What is kept under which name, in the order of the page, and what a reader wants to know of it first.
+# What is kept under which name, in the order of the page: what it is called there, and what it is asked for by.
 SECTIONS = {
-    "two-stages": "Two stages of one booted machine",
-    "ten": "Ten machines in one stage",
-    "fifty": "Fifty machines in one stage",
-    "fifty-slow": "Fifty machines in one stage: the slower tools, one run",
-    "asleep": "Machines that are off and do not answer",
-    "catch-up": "A catch-up with nothing to do",
-    "links": "Slow links",
-    "many": "Hundreds of machines",
-    "ledger": "A long ledger",
-    "application": "A real application",
-    "command-line": "The command line",
-    "without-a-gap": "No request lost",
+    "two-stages": ("Two stages of one booted machine", "--machines 2 --stages 2 --rounds 5 --warm 4 --tools all"),
+    "ten": ("Ten machines in one stage", "--rounds 5 --warm 4 --tools all"),
+    "fifty": ("Fifty machines in one stage", "--machines 50 --tools raw,wakeline,pyinfra,fabric-command,capistrano"),
+    "fifty-slow": (
+        "Fifty machines, with Ansible",
+        "--machines 50 --rounds 1 --tools raw,wakeline,ansible-task,ansible-steps",
+    ),
+    "asleep": ("Machines that are off and do not answer", "asleep --rounds 5"),
+    "catch-up": ("A catch-up with nothing to do", "catch-up --rounds 9"),
+    "links": ("Slow links", "links --rounds 5"),
+    "many": ("Hundreds of machines", "many --machines 500"),
+    "ledger": ("A long ledger", "ledger --rounds 5"),
+    "application": ("A real application", "application --rounds 5"),
+    "command-line": ("The command line", "command-line --rounds 15"),
+    "without-a-gap": ("No request lost", "without-a-gap"),
 }
 
 
@@ -39,7 +42,7 @@ def keep(found: Mapping[str, Any], name: str, *, command: str) -> None:
     kept = {"command": command, "host": host(), **found}
     (KEPT / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
     if "jobs" in found:
-        (KEPT / f"{name}.svg").write_text(plot.render(found, title=f"{SECTIONS[name]}: seconds to the end"))
+        (KEPT / f"{name}.svg").write_text(plot.render(found, title=f"{SECTIONS[name][0]}: seconds to the end"))
 
 
 def host() -> str:
@@ -73,7 +76,7 @@ def _summary(kept: Mapping[str, Mapping[str, Any]]) -> str:
     """Every bar with its figure, and what was not measured at all."""
     words = {True: "met", False: "**not met**", None: "not run"}
     rows = [
-        [SECTIONS[name], bar["what"], bar["wanted"], bar["found"], words[bar["met"]]]
+        [SECTIONS[name][0], bar["what"], bar["wanted"], bar["found"], words[bar["met"]]]
         for name, found in kept.items()
         for bar in found["bars"]
         if bar["met"] is not None or not name.startswith("fifty")
@@ -82,7 +85,7 @@ def _summary(kept: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _section(name: str, found: Mapping[str, Any]) -> str:
-    parts = [f"## {SECTIONS[name]}", f"`{found['command']}` ({found['host']})"]
+    parts = [f"## {SECTIONS[name][0]}", f"`{found['command']}` ({found['host']})"]
     if "jobs" in found:
         parts += [f"![seconds a tool]({KEPT.name}/{name}.svg)", table.render(found).rstrip("\n"), _versions(found)]
     else:

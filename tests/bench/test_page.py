@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench import page
+from bench import __main__, page
 
 
 def test_the_page_says_what_the_kept_figures_say():
@@ -53,3 +53,10 @@ def test_figures_go_between_the_marks_and_words_around_them_stay(docs):
     assert (docs / "performance/ten.svg").exists()
     assert json.loads((docs / "performance/ten.json").read_text())["command"] == "./dev bench"
     assert page.is_current()
+
+
+def test_every_measurement_of_the_page_can_be_asked_for():
+    for _, words in page.SECTIONS.values():
+        asked = __main__.arguments(words.split())
+        assert asked.what in ("tools", *__main__.MODES)
+        assert set(asked.tools) <= set(__main__.TOOLS)

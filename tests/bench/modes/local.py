@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.environments import ROOT, ensure, source_digest
+from bench.environments import ensure_ours
 from bench.tools import environment
 
 _FILE = """\
@@ -40,7 +40,7 @@ class LocalFleet:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.checkout = root / "checkout"
-        self.bin = ensure("wakeline", [str(ROOT)], made_from=source_digest())
+        self.bin = ensure_ours()
         self.remote = root / "remote.git"
         (root / "machine").mkdir()
         self.git("init", "-q", "--bare", "-b", "main", str(self.remote), at=root)

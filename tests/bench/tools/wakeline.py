@@ -1,4 +1,4 @@
-"""wakeline itself, from a wheel of this checkout, as a user has it: ledger, lease, knock and confirmation included."""
+"""wakeline itself, this checkout's, installed as a user has it: ledger, lease, knock and confirmation included."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.environments import ROOT, ensure, source_digest
+from bench.environments import ensure_ours
 from bench.job import Commit
 from bench.scene import USER, Scene
 from bench.tools import environment
@@ -66,7 +66,7 @@ class Wakeline:
         self.name = name or self.name
 
     def ensure(self) -> str:
-        self._bin = ensure("wakeline", [str(ROOT)], made_from=source_digest())
+        self._bin = ensure_ours()
         said = subprocess.run([self._bin / "wakeline", "--version"], capture_output=True, text=True, check=True)
         return said.stdout.strip()
 
