@@ -292,3 +292,22 @@ def test_a_disk_that_fails_under_setup_is_told_in_words(box):
     )
     assert (said.returncode, b"Traceback" in said.stderr) == (75, False)
     assert "Is a directory" in json.loads(said.stdout)["problem"]
+
+
+def test_a_try_that_filled_the_disk_does_not_keep_the_next_from_starting(box):
+    box.run(box.order(1, box.commit("one")))
+    box.run(box.order(2, box.commit("two"), steps=(step("build", "exit 1"),)))
+    assert (box.path / "releases/2").exists()
+    order = box.order(3, box.commit("three"))
+    script = "import shutil,sys,os,collections;left=lambda:os.path.exists(sys.argv[-1]);"
+    script += "shutil.disk_usage=lambda p:collections.namedtuple('U','free')(1 if left() else 1<<40);"
+    script += f"sys.path.insert(0,{str(box.agent)!r});from wakeline.agent.__main__ import main;"
+    script += f"sys.exit(main(['--home',{str(box.home)!r},'run']))"
+    said = subprocess.run(
+        [os.sys.executable, "-c", script, str(box.path / "releases/2")],
+        input=json.dumps({"do": "run", "order": order.to_json(), "fence": 1}).encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert json.loads(said.stdout.splitlines()[-1])["outcome"] == "ok", said.stdout.splitlines()[-1]
+    assert sorted(each.name for each in (box.path / "releases").iterdir()) == ["1", "3"]

@@ -101,6 +101,8 @@ def _on_the_layer(world: World, operation: Operation, point: Point) -> list[str]
         cut = "" if error else ("names" if point.fault == CUTS[0] else "all")
         losing.kill_below(os.getpid(), spare=mounted.pid)
         left, _, met = mounted.take_out(cut=cut)
+    if not error:
+        world.boots("after the cut")
     again = losing.mount(left, world.disk)
     try:
         return _judge(world, operation, told, was_killed=met and not error)

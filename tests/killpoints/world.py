@@ -56,7 +56,9 @@ class World:
         self.disk, self.outside, self.kept = root / "disk", root / "outside", root / "kept"
         self.home, self.path, self.folder = self.disk / "home", self.disk / "app", self.disk / "home/shop/uat"
         self.origin, self.work = self.outside / "origin.git", root / "work"
-        self.environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(root)}
+        self.environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(root)}
+        self.environment["PYTHONPATH"] = f"{Path(__file__).parent / 'boots'}:{SOURCE}"
+        self.boots("before the fault")
         for folder in (self.disk, self.outside):
             folder.mkdir(parents=True)
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
@@ -116,12 +118,17 @@ class World:
     def put_back(self, *, disk: bool = True) -> None:
         """The world as it was kept. `disk` false leaves its place empty, for a disk that is mounted there."""
         kill_below(os.getpid())
+        self.boots("before the fault")
         for place in (self.disk, self.outside):
             _remove(place)
             if disk or place != self.disk:
                 subprocess.run(["cp", "-a", self.kept / place.name, place], check=True)
             else:
                 place.mkdir()
+
+    def boots(self, boot_id: str) -> None:
+        """The machine was cut and is on again: another boot."""
+        self.environment["KILLPOINTS_BOOT"] = boot_id
 
     # --- the agent ---
 

@@ -129,6 +129,7 @@ class Fleet:
         repository = f"{folder.name}.git"
         self.remote = testbed.git / repository
         self.url = testbed.git_url(repository)
+        self.git_daemon = testbed.git_daemon
         self.environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "NO_COLOR": "1"}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.environment["WAKELINE_SIGNING_KEY"] = str(testbed.key)

@@ -93,7 +93,7 @@ def starts(database) -> list[str]:
 def test_a_client_that_is_killed_leaves_a_statement_that_is_found_and_waited_for(fleet, database):
     running = fleet.begin("deploy")
     until(lambda: database.sql(database.find), limit_s=120, what="the migration is in its sleep")
-    fleet.scheduler.run("pkill -9 -f 'manage.py migrate'")
+    fleet.scheduler.run("pkill -9 -f '[m]anage.py migrate'")
     out, err = running.communicate(timeout=180)
     assert running.returncode == 4, err + out
     assert "its session is still in the database" in err + out

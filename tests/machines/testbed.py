@@ -47,6 +47,11 @@ class Testbed:
         self._machines[f"{name}-{len(self._machines)}"] = made
         return made
 
+    @property
+    def git_daemon(self) -> int:
+        """The process group of the git server."""
+        return self._daemon.pid
+
     def git_url(self, name: str) -> str:
         return f"git://{self.network}.1/{name}"
 

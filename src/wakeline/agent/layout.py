@@ -92,11 +92,22 @@ class Releases:
     def check_space(self) -> None:
         """Ask for space before starting: a full disk midway leaves nothing good."""
         wanted = _SPACE_FLOOR + 2 * repository.tree_size(self.mirror, self._order.commit)
+        if shutil.disk_usage(self.path).free < wanted:
+            self._make_room()
         for place in (self.path, self._home.folder):
             free = shutil.disk_usage(place).free
             if free < wanted:
                 text = f"no space left on {place}: {free >> 20} MB free, {wanted >> 20} MB wanted"
                 raise RolloutFailed(text, hint="make room, or lower `keep`")
+
+    def _make_room(self) -> None:
+        """Remove earlier tries that never became complete: nobody goes back to them, and only success would prune them.
+
+        A try that filled the disk would keep every later one from starting.
+        """
+        for number in self.known():
+            if number not in (0, self._order.release) and not self.is_complete(number):
+                self._remove(number)
 
     def is_laid_out(self) -> bool:
         """True when this order's folder is there and needs no more work than it says."""

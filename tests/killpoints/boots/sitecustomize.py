@@ -1,0 +1,16 @@
+"""After a cut the machine boots: the kernel here does not, so the agent is told another boot id than the kernel's."""
+
+import os
+import pathlib
+
+_KERNELS = "/proc/sys/kernel/random/boot_id"
+_read_text = pathlib.Path.read_text
+
+
+def read_text(self, *words, **named):
+    """As before, but for the one file that says which boot this is."""
+    told = os.environ.get("KILLPOINTS_BOOT")
+    return told if told and str(self) == _KERNELS else _read_text(self, *words, **named)
+
+
+pathlib.Path.read_text = read_text
