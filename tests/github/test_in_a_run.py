@@ -7,14 +7,15 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
+from github.conftest import named
+
 pytestmark = pytest.mark.slow
 
 EVIL = "::error::boo%0A::stop-commands::x ##[error]y <script>alert(1)</script> | [link](http://evil) ![i](http://evil)"
 
 
 def test_both_awake_each_stage_is_a_green_step_and_the_page_shows_who_is_where(repository):
-    repository.commit("one")
-    repository.run()
+    github_has_one_deployment_a_release_with_a_status_for_each_stage(repository)
     commit = repository.commit("two")
     steps = repository.run()
     assert {name: step.conclusion for name, step in steps.items()} == {
@@ -39,25 +40,23 @@ def test_both_awake_each_stage_is_a_green_step_and_the_page_shows_who_is_where(r
 
 
 def test_asleep_is_a_green_step_with_a_warning_and_a_promise(repository):
-    repository.run(repository.commit("one"))
     repository.power("uat", on=False)
-    steps = repository.run(repository.commit("two"))
+    steps = repository.run(repository.commit("one"))
     step = steps["frontend"]
     assert (step.conclusion, step.outputs["asleep"], step.annotations("error")) == ("success", "uat", [])
     (warning,) = step.annotations("warning")
     assert warning.properties["title"] == "uat is asleep"
-    assert warning.text == "when it wakes, it brings itself to release 2"
-    assert step.summary.startswith("## 💤 Deployed: 1 of 2 machines on release 2, asleep: uat\n")
+    assert warning.text == "when it wakes, it brings itself to release 1"
+    assert step.summary.startswith("## 💤 Deployed: 1 of 2 machines on release 1, asleep: uat\n")
     assert (
-        "- **uat**: when it wakes, it brings itself to release 2; further behind than 14d is an error" in step.summary
+        "- **uat**: when it wakes, it brings itself to release 1; further behind than 14d is an error" in step.summary
     )
-    assert repository.api.words[-1] == "1 of 2 machines on release 2; asleep: uat"
+    assert repository.api.words[-1] == "1 of 2 machines on release 1; asleep: uat"
 
 
 def test_a_broken_frontend_is_a_red_step_with_the_first_cause(repository):
-    repository.run(repository.commit("one"))
     broken = 'test "$WAKELINE_MACHINE" = scheduler || { echo "npm ERR! code 1"; exit 1; }'
-    steps = repository.run(repository.commit("two", pages_sh=broken))
+    steps = repository.run(repository.commit("one", pages_sh=broken))
     step = steps["frontend"]
     assert (steps["scheduler"].conclusion, step.conclusion, step.code) == ("success", "failure", 1)
     (error,) = step.annotations("error")
@@ -65,18 +64,17 @@ def test_a_broken_frontend_is_a_red_step_with_the_first_cause(repository):
     assert "npm ERR! code 1" in error.text
     assert step.annotations("warning") == []
     assert step.outputs["outcome"] == "failed"
-    assert step.summary.startswith("## ❌ Failed on uat: 1 of 2 machines on release 2\n")
+    assert step.summary.startswith("## ❌ Failed on uat: 1 of 2 machines on release 1\n")
     assert "<pre>npm ERR! code 1</pre>" in step.summary
     assert (repository.api.states[-1], repository.api.words[-1].startswith("uat failed:")) == ("failure", True)
 
 
 def test_a_failed_scheduler_is_red_and_the_frontends_step_is_not_run(repository):
-    repository.run(repository.commit("one"))
-    steps = repository.run(repository.commit("two", schema="0002", migrate_sh="echo 'no such column'; exit 1"))
+    steps = repository.run(repository.commit("one", migrate_sh="echo 'no such column'; exit 1"))
     assert (steps["scheduler"].conclusion, steps["frontend"].conclusion) == ("failure", "skipped")
     assert "no such column" in steps["scheduler"].annotations("error")[0].text
     assert "failed: migrate: exit 1" in steps["scheduler"].summary.partition("### Once-steps")[2].replace("\\", "")
-    assert repository.serves("uat") == "one"
+    assert repository.serves("uat") == ""
 
 
 def test_a_run_that_somebody_presses_again_tries_a_failed_release_again(repository):
@@ -100,7 +98,8 @@ def test_going_back_by_hand_is_a_release_of_its_own_and_says_what_it_takes_back(
     assert repository.api.deployments[max(repository.api.deployments)]["task"] == "rollback"
 
 
-def test_github_has_one_deployment_a_release_with_a_status_for_each_stage(repository):
+def github_has_one_deployment_a_release_with_a_status_for_each_stage(repository):
+    """Deploys once, and holds what GitHub was told."""
     commit = repository.commit("one")
     repository.run(commit)
     api = repository.api
@@ -131,14 +130,16 @@ def test_an_api_that_is_down_or_says_nothing_changes_no_outcome(repository, mood
     assert steps["frontend"].annotations("error") == []
 
 
-def test_words_of_commits_and_machines_start_no_command_and_draw_nothing(repository):
-    repository.write("pages.sh", f"printf '%s\\n' '{EVIL}' '##[error]z'; printf '\\r::warning::w\\n'; exit 1\n")
+def test_words_of_commits_and_machines_start_no_command_draw_nothing_and_tell_no_secret(repository):
+    said = f"printf '%s\\n' '{EVIL}' '##[error]z' 'the key is ssh-secret'; printf '\\r::warning::w\\n'; exit 1\n"
+    repository.write("pages.sh", said)
     repository.write("version", "one\n")
     repository.git("add", "-A")
     repository.git("config", "user.name", "::error::Ann ##[error] <b>")
     repository.git("commit", "-qm", EVIL)
     repository.git("push", "-qf", str(repository.root / "remote.git"), "HEAD:main")
-    step = repository.run()["scheduler"]
+    job = repository.job()
+    step = named(job.run())["scheduler"]
     kinds = {each.name for each in step.commands}
     assert kinds <= {"add-mask", "group", "endgroup", "error"}
     assert len(step.annotations("error")) == 1
@@ -146,13 +147,7 @@ def test_words_of_commits_and_machines_start_no_command_and_draw_nothing(reposit
     assert "<script" not in page
     assert 'href="http://evil' not in page
     assert 'src="http://evil' not in page
-
-
-def test_no_secret_is_in_a_log_or_a_summary_even_when_a_step_prints_it(repository):
-    repository.write("pages.sh", "echo the key is ssh-secret; exit 1\n")
-    job = repository.job(repository.commit("one"))
-    for step in job.run():
-        assert "ssh-secret" not in step.log + step.summary
+    assert "ssh-secret" not in step.log + step.summary
     assert {"ssh-secret", "run-token-1234"} <= set(job.masked)
 
 

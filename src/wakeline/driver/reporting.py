@@ -72,6 +72,12 @@ class Reporter:
 
     def finish(self, done: Result, *, hint: str) -> None:
         """The rollout has ended: outputs, summary, last status, and notes for the next step of this job."""
+        try:
+            self._finish(done, hint=hint)
+        except Exception as error:  # noqa: BLE001 - a bug in a report does not change what the rollout has come to
+            self.problems.append(f"the report to GitHub could not be made: {error!r}")
+
+    def _finish(self, done: Result, *, hint: str) -> None:
         notes = self._notes(done.release.number)
         bars = [*(Bar(*each) for each in notes.get("bars", [])), *self._timeline.bars]
         report = gather(self._project, done, bars=tuple(bars), repository=self._repository, hint=hint)
