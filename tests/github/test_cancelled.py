@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import threading
 
 import pytest
 
@@ -108,16 +108,17 @@ def test_in_the_very_moment_in_which_it_takes_the_lease(repository):
     hook.chmod(0o755)
     commit = repository.commit("two")
     job = repository.job(commit)
-    gate = repository.root / "gate"
+    opens = threading.Timer(1.0, (repository.root / "gate").touch)
 
     def taking() -> bool:
         """Cancelled now; and the push, which is under way, goes through a moment later."""
         if not (repository.root / "began").exists():
             return False
-        subprocess.Popen(["sh", "-c", f"sleep 1; touch {gate}"])
+        opens.start()
         return True
 
     cancelled(repository, job, "scheduler", when=taking)
+    opens.join()
     assert lease_is_free(repository)
     assert repository.serves("scheduler") == "one"
     assert repository.run(commit)["frontend"].conclusion == "success"
