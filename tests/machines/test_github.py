@@ -61,7 +61,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     subprocess.run(build, check=True)
     (place / "bin").mkdir()
     (place / "bin/pipx").symlink_to(PROGRAMS / "pipx")
-    kept = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_", "LANG", "LC_"))}
+    kept = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "UV_", "SSL_", "LANG", "LC_"))}
     return {
         **kept,
         "PATH": f"{place}/bin:{place}/pipx_bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -69,6 +69,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PIPX_BIN_DIR": f"{place}/pipx_bin",
         "PIPX_DEFAULT_PYTHON": sys.executable,
         "PIP_FIND_LINKS": str(place / "wheels"),
+        "UV_FIND_LINKS": str(place / "wheels"),  # pipx takes uv where there is one
     }
 
 
