@@ -76,7 +76,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--machines", type=int, default=10, metavar="N", help="how many (10)")
     parser.add_argument("--stages", type=int, default=1, metavar="K", help="dealt out to so many stages, in order (1)")
     parser.add_argument("--asleep", type=int, default=0, metavar="P", help="so many per cent of them are off (0)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="R", help="how often everything is measured (3)")
+    parser.add_argument("--rounds", type=int, default=2, metavar="R", help="how often everything is measured (2)")
     parser.add_argument("--warm", type=int, default=0, metavar="W", help="code-only rounds before that are not (0)")
     parser.add_argument("--tools", default=",".join(QUICK), metavar="A,B", help=f"of {', '.join(TOOLS)}; or all")
     parser.add_argument("--keep", choices=page.SECTIONS, metavar="NAME", help="keep the figures for the page")
@@ -104,7 +104,7 @@ def _everything() -> int:
 def _command(asked: argparse.Namespace) -> str:
     """What was asked for, as it is asked again."""
     words = ["./dev bench", *([] if asked.what == "tools" else [asked.what])]
-    given = {"machines": 10, "stages": 1, "asleep": 0, "rounds": 3, "warm": 0}
+    given = {"machines": 10, "stages": 1, "asleep": 0, "rounds": 2, "warm": 0}
     words += [f"--{name} {getattr(asked, name)}" for name, usual in given.items() if getattr(asked, name) != usual]
     if asked.what == "tools" and tuple(asked.tools) != QUICK:
         words.append("--tools all" if asked.tools == list(TOOLS) else f"--tools {','.join(asked.tools)}")

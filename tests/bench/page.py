@@ -81,7 +81,13 @@ def _summary(kept: Mapping[str, Mapping[str, Any]]) -> str:
         for bar in found["bars"]
         if bar["met"] is not None or not name.startswith("fifty")
     ]
-    return "## Every bar\n\n" + table.grid([["measured on", "bar", "wanted", "found", ""], *rows])
+    lines = ["## Every bar", table.grid([["measured on", "bar", "wanted", "found", ""], *rows])]
+    lines += [f"Not measured yet: {title} (`./dev bench {words}`)." for title, words in _missing(kept)]
+    return "\n\n".join(lines)
+
+
+def _missing(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(title, words) for name, (title, words) in SECTIONS.items() if name not in kept]
 
 
 def _section(name: str, found: Mapping[str, Any]) -> str:

@@ -50,6 +50,7 @@ def test_figures_go_between_the_marks_and_words_around_them_stay(docs):
     assert "old" not in text
     assert "**not met**" in text
     assert "Not run: cap, because no." in text
+    assert "Not measured yet: Slow links (`./dev bench links --rounds 5`)." in text
     assert (docs / "performance/ten.svg").exists()
     assert json.loads((docs / "performance/ten.json").read_text())["command"] == "./dev bench"
     assert page.is_current()
