@@ -114,3 +114,13 @@ def test_attempts_and_what_ran_before_are_read_from_the_journal_whatever_else_st
 )
 def test_a_run_was_cut_off_when_its_switch_is_the_last_that_the_journal_knows_of_it(entries, cut_off):
     assert was_cut_off(7, entries=entries) is cut_off
+
+
+def test_an_attempt_that_was_asked_to_stop_before_its_switch_does_not_count():
+    def begun(release, outcome=""):
+        ended = [{"what": "ended", "release": release, "outcome": outcome}] if outcome else []
+        return [{"what": "attempt", "release": release}, {"what": "step", "release": release}, *ended]
+
+    assert attempts([*begun(3, "withheld"), *begun(3, "failed"), *begun(3), *begun(4, "withheld")]) == {3: 2, 4: 0}
+    pushed = {"what": "ended", "release": 3, "outcome": "withheld"}
+    assert attempts([*begun(3, "failed"), pushed]) == {3: 1}, "a push that was stopped is not an attempt of ours"

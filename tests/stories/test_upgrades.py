@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import wakeline
+from another import TOMORROW, Change, another_wakeline
 from stories.conftest import Fleet, Said
 
-TOMORROW = {
-    "core/records.py": ("RECORD_VERSION = 1", "RECORD_VERSION = 2"),
-    "core/model.py": ("ORDER_VERSION = 1", "ORDER_VERSION = 2"),
-}
 KINDS = {"core/state.py": ('"sent": _sent,', '"sent": _sent,\n    "handed-over": _sent,')}
 SENDS = {"core/rollout.py": ('Draft("sent"', 'Draft("handed-over"')}
 OTHER = {"core/state.py": ('"""The fold:', '"""Another fold:')}
 FORGETS = {"core/state.py": ('"held": _held,', "")}
-
-
-def another_wakeline(place: Path, *changes: dict[str, tuple[str, str]]) -> dict[str, str]:
-    """The sources with some words changed; returns the environment that starts them."""
-    shutil.copytree(Path(wakeline.__file__).parent, place / "wakeline", ignore=shutil.ignore_patterns("__pycache__"))
-    for change in changes:
-        for name, (old, new) in change.items():
-            file = place / "wakeline" / name
-            assert old in file.read_text()
-            file.write_text(file.read_text().replace(old, new))
-    return {"PYTHONPATH": str(place)}
 
 
 def by(fleet: Fleet, which: dict[str, str], *arguments: str) -> Said:
@@ -121,7 +105,7 @@ def test_the_agent_is_pushed_once_with_the_first_approval_that_names_it(fleet):
     assert hashlib.sha256(data).hexdigest() == name
 
 
-def sleeps_through_an_upgrade(fleet: Fleet, place: Path, *changes: dict[str, tuple[str, str]]) -> None:
+def sleeps_through_an_upgrade(fleet: Fleet, place: Path, *changes: Change) -> None:
     fleet.git("update-ref", "-d", agent_ref(fleet), at=fleet.root / "remote.git")
     fleet.commit("two")
     said = by(fleet, another_wakeline(place, *changes), "deploy")

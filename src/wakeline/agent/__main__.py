@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeline.agent import arrival, durable, in_place, keeper, lock, wire
+from wakeline.agent.doing import doing
 from wakeline.agent.home import DEFAULT_HOME, Home, boot_id, home_of, homes, machine_id
 from wakeline.agent.journal import Journal, read
 from wakeline.core.carrying_out import stale
@@ -133,7 +134,8 @@ def _configure(root: Path) -> int:
     config = json.loads(sys.stdin.read())
     home = home_of(root, config["app"], config["environment"])
     home.make()
-    before = str(home.config.get("machine_id") or "")
+    known = home.config.get("machine_id")
+    before = known if isinstance(known, str) else ""  # what is damaged is written anew
     mine = str(config.get("machine_id") or machine_id())
     if before and before != mine and not config.get("replace"):
         sys.stdout.write(
@@ -164,7 +166,7 @@ def _run(root: Path) -> int:
         home.make()
         arrival.become(root, arrival.mine(root))
         waited = {"on_wait": lambda text: channel.send("waiting", text=text)}
-        with lock.hold(home.folder / "lock", wait_s=_LOCK_S, **waited):
+        with lock.hold(home.folder / "lock", wait_s=_LOCK_S, release=order.release, **waited):
             order = _with_barrier(order, word.get("barrier"))
             facts = {"fence": word.get("fence"), "expected": word.get("machine_id")}
             return _carry_out(order, home=home, channel=channel, **facts)
@@ -262,7 +264,7 @@ def _status(home: Home, *, brief: bool) -> dict[str, Any]:
         "path": path,
         "current": runs.get("current"),
     }
-    busy = not lock.is_free(home.folder / "lock")
+    now = doing(home, entries)
     waiting = {"reports": [body for _, body in home.waiting_reports()]} if brief else {}
     return {
         **_facts(home),
@@ -272,7 +274,8 @@ def _status(home: Home, *, brief: bool) -> dict[str, Any]:
         "state": runs.get("state", ""),
         "edited": runs.get("edited", False),
         "problem": runs.get("problem", ""),
-        "busy": busy,
+        "busy": bool(now),
+        "doing": now,
         "claims": keeper.claims(home.folder, entries),
         "last": last,
     }

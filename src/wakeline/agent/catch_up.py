@@ -12,6 +12,7 @@ Laws that live here:
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wakeline.agent import arrival, durable, in_place, layout, lock, wire
+from wakeline.agent.doing import Telling
 from wakeline.agent.home import Home, boot_id, homes, machine_id
 from wakeline.agent.journal import Journal
 from wakeline.core import approval, carrying_out
@@ -56,7 +58,12 @@ def all_of(
     """
     worst = 0
     for home in homes(root):
-        if (app and home.app != app) or (environment and home.environment != environment) or not home.config:
+        if (app and home.app != app) or (environment and home.environment != environment):
+            continue
+        if not home.is_set_up:
+            if (home.folder / "config.json").exists():  # else it was deployed to, and never set up
+                _say(home, "keeps running what runs: what setup wrote here cannot be read; once more: wakeline setup")
+                worst = worst or 1
             continue
         try:
             ending = one(home, boot=boot, confirm=confirm, wait_s=wait_s)
@@ -129,7 +136,7 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
     else:
         _hand_in(home, ledger)
         return None
-    channel = wire.Channel(None, None)
+    channel = _channel(home)
     journal.write("attempt", release=order.release)
     run = _executor(order, home=home, channel=channel, journal=journal)
     ending = run.carry_out(may_run_once=False, start_services=not boot)
@@ -162,6 +169,14 @@ def reverse_interrupted(home: Home) -> None:
         _say(home, f"the checkout of release {order.release} was interrupted: taken back")
 
 
+def _channel(home: Home) -> wire.Channel:
+    """Tells the story to the journal of systemd. Asked to stop, it ends a step in good order, as on a push."""
+    channel = Telling(lambda text: _say(home, text))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _frame: channel.stop(signal.Signals(received).name))
+    return channel
+
+
 def _executor(order: Order, *, home: Home, channel: wire.Channel, journal: Journal) -> Executor:
     """Imported when there is something to run: most looks find no news, and cost tens of milliseconds."""
     from wakeline.agent.executor import Executor  # noqa: PLC0415 - see above
@@ -175,7 +190,7 @@ def _confirm_switch(home: Home, journal: Journal) -> None:
         order = order_from_json(durable.read_json(home.saved_order))
     except BadOrder:
         return
-    run = _executor(order, home=home, channel=wire.Channel(None, None), journal=journal)
+    run = _executor(order, home=home, channel=_channel(home), journal=journal)
     if run.releases.current() != order.release or run.releases.info(order.release).get("state") == layout.CONFIRMED:
         return
     ending = run.confirm()

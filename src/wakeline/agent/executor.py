@@ -15,7 +15,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from wakeline.agent import durable, environment, health, locking, once, privileges, repository, services, steps, wire
+from wakeline.agent import (
+    durable,
+    environment,
+    health,
+    holding_off,
+    locking,
+    once,
+    privileges,
+    repository,
+    services,
+    steps,
+    wire,
+)
 from wakeline.agent.cache import Cache
 from wakeline.agent.home import Home
 from wakeline.agent.in_place import Checkout
@@ -72,11 +84,12 @@ class Executor:
     def confirm(self) -> Ending:
         """After a boot that switched, or a run that was cut off after its switch: healthy, or back."""
         bench = self._bench()
-        try:
-            self._wait_until_healthy(bench)
-        except (RolloutFailed, OSError) as error:
-            return self._go_back(bench, was=self._switched_from(), problem=_words(error))
-        self._confirm()
+        with holding_off.shutdown(app=self.order.app, environment=self.order.environment):
+            try:
+                self._wait_until_healthy(bench)
+            except (RolloutFailed, OSError) as error:
+                return self._go_back(bench, was=self._switched_from(), problem=_words(error))
+            self._confirm()
         return Ending(Outcome.OK, was=self._switched_from())
 
     def retire(self) -> list[str]:
@@ -112,12 +125,14 @@ class Executor:
             if self._channel.stopping:
                 raise Interrupted(f"stopped before the switch: {self._channel.stopping}")
             self._watch.check()
-            self._journal.write("switch", release=order.release, was=was or 0)
-            self.releases.switch(order.release)
-            self._channel.send("switched", was=was or 0, now=order.release)
-        if not start_services:
-            return Ending(Outcome.OK, was=was or 0)
-        return self._start_and_confirm(was=self._switched_from())
+        with holding_off.shutdown(app=order.app, environment=order.environment):
+            if how is Begin.MAKE_READY:
+                self._journal.write("switch", release=order.release, was=was or 0)
+                self.releases.switch(order.release)
+                self._channel.send("switched", was=was or 0, now=order.release)
+            if not start_services:
+                return Ending(Outcome.OK, was=was or 0)
+            return self._start_and_confirm(was=self._switched_from())
 
     def _abandoned(self, problem: str) -> str:
         """Leave what runs as it was. Returns the problem, with what went wrong on top of it."""

@@ -36,6 +36,12 @@ class Home:
         return durable.read_json(self.folder / "config.json")
 
     @property
+    def is_set_up(self) -> bool:
+        """True when setup was here, and what it wrote can be acted on."""
+        said = [self.config.get(key) for key in ("machine", "machine_id", "ledger", "path")]
+        return all(isinstance(each, str) and each for each in said)
+
+    @property
     def identity(self) -> str:
         """Which machine this is: systemd's machine-id, or for a machine that is a folder what setup called it."""
         config = self.config

@@ -45,8 +45,11 @@ class Releases:
         return current_release(self.path)
 
     def info(self, release: int) -> dict[str, Any]:
-        """What a release folder says of itself."""
-        return release_info(self.path, release)
+        """What a release folder says of itself. What the one that runs cannot say any more is found out anew."""
+        found = release_info(self.path, release)
+        if found.get("state") in (LAID_OUT, READY, CONFIRMED) or release == 0:
+            return found
+        return self._find_out(release) if self.current() == release and self.folder_of(release).is_dir() else found
 
     def is_complete(self, release: int) -> bool:
         """True for a release that `current` may point to. Release 0 is the folder that was adopted."""
@@ -205,6 +208,35 @@ class Releases:
             {**data, "links": links or [], "ours": ours, "repositories": sorted(self._pins())},
             mode=0o644,
         )
+
+    def _find_out(self, release: int) -> dict[str, Any]:
+        """Write the release file of the release that runs anew: it is complete, or `current` would not point to it.
+
+        That it was good is not on record any more, so it says `ready`, and the next confirmation finds out. The damaged
+        file is set aside, away from what the application sees.
+        """
+        folder = self.folder_of(release)
+        damaged = folder / RELEASE_FILE
+        if damaged.exists():
+            durable.make_folder(self._home.folder / "damaged", mode=0o700)
+            durable.write_bytes(self._home.folder / "damaged" / f"release-{release}.json", damaged.read_bytes())
+        pins = {each.path: repository.head(folder / each.path) for each in self._order.repositories}
+        data = {"release": release, "commit": repository.head(folder), "pins": pins, "state": READY}
+        ours = [*self._order.shared, *(output for step in self._order.steps for output in step.outputs)]
+        facts = {**data, "links": sorted(self._linked(folder)), "ours": ours, "repositories": sorted(pins)}
+        durable.write_json(damaged, facts, mode=0o644)
+        return facts
+
+    def _linked(self, folder: Path) -> set[str]:
+        """The cache folders that links in a release lead to: pruning must keep them."""
+        cache = (self.path / "cache").resolve()
+        found = set()
+        for place, names, files in os.walk(folder):
+            for name in (*names, *files):
+                path = Path(place, name)
+                if path.is_symlink() and cache in (target := path.resolve()).parents:
+                    found.add(target.relative_to(cache).parts[0])
+        return found
 
     def _mirror_of(self, path: str) -> Path:
         return self.path / f"repository-{file_name(path)}.git"

@@ -16,13 +16,18 @@ _held: set[int] = set()
 
 
 @contextlib.contextmanager
-def hold(path: Path, *, wait_s: float, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold the lock. Waits at most `wait_s`; `on_wait` is told once who has it. Raises Busy."""
+def hold(
+    path: Path, *, wait_s: float, on_wait: Callable[[str], None] | None = None, release: int = 0
+) -> Iterator[None]:
+    """Hold the lock. Waits at most `wait_s`; `on_wait` is told once who has it. Raises Busy.
+
+    What for, and since when, can be read in the file and seen by its time: see doing.py.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _take(fd, wait_s=wait_s, on_wait=on_wait)
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(fd, f"{os.getpid()} release {release}\n".encode() if release else f"{os.getpid()}\n".encode(), 0)
         _held.add(fd)
         yield
     finally:
@@ -60,7 +65,7 @@ def _take(fd: int, *, wait_s: float, on_wait: Callable[[str], None] | None) -> N
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            holder = os.pread(fd, 64, 0).decode("ascii", "replace").strip()
             if time.monotonic() >= ends:
                 raise Busy(f"another run has this machine's lock (process {holder or 'unknown'})") from None
         else:

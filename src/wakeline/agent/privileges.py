@@ -15,6 +15,11 @@ SYSTEMCTL = "/usr/bin/systemctl"
 SUDO = "/usr/bin/sudo"
 VERBS = ("restart", "reload", "stop", "reset-failed")
 SUDO_WAY, HELPER_WAY, ROOT_WAY = "sudo", "helper:", "root"
+HOLD_OFF = "hold off"  # what the helper is asked, to keep a shutdown waiting for as long as it is listened to
+HOLD_OFF_ARGV = (
+    *("/usr/bin/systemd-inhibit", "--what=shutdown:sleep", "--mode=delay"),
+    *("--who=wakeline", "--why=a release is being switched", "/bin/cat"),
+)
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\][A-Za-z0-9:_.\\@-]*\.(?:service|target|socket|timer)\Z")
 
 
@@ -61,4 +66,9 @@ def present_way(*, without_sudo: bool, app: str, environment: str) -> str:
     if os.geteuid() == 0:
         return ROOT_WAY
     helper = without_sudo or not os.path.exists(SUDO)  # noqa: PTH110 - a look, at every start
-    return f"{HELPER_WAY}/run/wakeline-{app}-{environment}.sock" if helper else SUDO_WAY
+    return f"{HELPER_WAY}{helper_socket(app=app, environment=environment)}" if helper else SUDO_WAY
+
+
+def helper_socket(*, app: str, environment: str) -> str:
+    """Where root's helper listens, for the deploy user alone."""
+    return f"/run/wakeline-{app}-{environment}.sock"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wakeline.agent import lock
 from wakeline.edges import process
-from wakeline.edges.git import IDENTITY, has_content
+from wakeline.edges.git import IDENTITY, is_whole
 from wakeline.errors import RolloutFailed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
@@ -60,11 +60,12 @@ def check_commit(commit: str) -> str:
 
 
 def ensure_mirror(folder: Path) -> Path:
-    """The bare repository that keeps this machine's copy of the code. The caller holds the machine's lock.
+    """The bare repository that keeps this machine's copy of the code; a damaged one is made whole.
 
-    A git that was killed leaves its locks; every git of ours holds the machine's lock too, so none of them is at work.
+    The caller holds the machine's lock. A git that was killed leaves its own locks; every git of ours holds the
+    machine's too, so none of them is at work.
     """
-    if not has_content(folder / "HEAD") or not has_content(folder / "config") or not (folder / "objects").is_dir():
+    if not is_whole(folder) or not (folder / "objects").is_dir():
         for name in ("HEAD", "config"):  # after a power cut they may be empty, and `git init` leaves them so
             (folder / name).unlink(missing_ok=True)
         git(["init", "--quiet", "--bare", "--end-of-options", str(folder)], at=folder.parent)

@@ -72,8 +72,18 @@ def _row(
         "cause": seen.cause,
         "held": state.holds.get(machine.name, ""),
         "busy": bool(seen.said.get("busy")),
+        "doing": _doing(seen.said.get("doing")),
         "edited": bool(seen.said.get("edited")),
     }
+
+
+def _doing(said: Any) -> dict[str, Any]:
+    """What a machine says that it is at; empty where it is at nothing, or where its agent is too old to say."""
+    if not isinstance(said, Mapping) or not said:
+        return {}
+    release = said.get("release")
+    words = {key: str(said.get(key, ""))[:60] for key in ("what", "since")}
+    return {"release": release if isinstance(release, int) else 0, **words}
 
 
 def _approved(state: State, machine: str) -> int:
@@ -85,4 +95,8 @@ def _line(row: Mapping[str, Any]) -> str:
     behind = f", approved: {row['approved']}" if row["approved"] > row["release"] else ""
     what = f"release {row['release']} ({row['commit'][:10]}{behind})" if row["release"] else f"no release{behind}"
     more = f"  {row['cause']}" if row["cause"] else ""
+    if row["doing"]:
+        now = row["doing"]
+        number = f"release {now['release']}, " if now["release"] else ""
+        more += f"  at work: {number}{now['what']} since {now['since'][:19]}"
     return f"  {row['machine']:<16} {what:<42} {row['presence']}{more}"

@@ -90,12 +90,20 @@ def overtaken(state: State, *, machine: str, fence: int) -> str:
 
 
 def attempts(entries: Iterable[Mapping[str, Any]]) -> dict[int, int]:
-    """How often each release was begun here by catch-up, from the journal; a crash in the middle counts as well."""
+    """How often each release was begun here by catch-up, from the journal; a crash in the middle counts as well.
+
+    One that was asked to stop before its switch, by a boot's limit or a shutdown, has not failed and does not count.
+    """
     counts: dict[int, int] = {}
+    begun = 0
     for entry in entries:
-        release = entry.get("release")
-        if entry.get("what") == "attempt" and isinstance(release, int):
+        what, release = entry.get("what"), entry.get("release")
+        if what == "attempt" and isinstance(release, int):
             counts[release] = counts.get(release, 0) + 1
+            begun = release
+        elif what == "ended" and begun and release == begun:
+            counts[begun] -= entry.get("outcome") == Outcome.WITHHELD.value
+            begun = 0
     return counts
 
 

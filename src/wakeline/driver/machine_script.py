@@ -86,10 +86,11 @@ def files_of(file: FleetFile, machine: Machine, *, found: Found = Found()) -> di
         f"/usr/local/lib/wakeline/{name}-helper": (0o755, _helper(units)),
         f"/etc/systemd/system/{name}-helper.socket": (0o644, _helper_socket(name, user)),
         f"/etc/systemd/system/{name}-helper@.service": (0o644, _helper_service(name)),
-        f"/etc/systemd/system/{name}-boot.service": (0o644, _boot(file, user, units)),
+        f"/etc/systemd/system/{name}-boot.service": (0o644, _boot(file, name, user, units)),
         f"/etc/systemd/system/{name}-confirm.service": (0o644, _confirm(file, name, user, units)),
         f"/etc/systemd/system/{name}-catchup.service": (0o644, _catch_up(file, name, user)),
         f"/etc/systemd/system/{name}-catchup.timer": (0o644, _timer()),
+        f"/etc/systemd/system/{name}-resume.service": (0o644, _resume(file, user)),
     }
     for unit in units:
         files[drop_in_of(unit)] = (0o644, _drop_in(file, name, found.units.get(unit)))
@@ -159,7 +160,7 @@ def _checks(name: str) -> list[str]:
         f"if command -v visudo >/dev/null; then visudo -cqf /etc/sudoers.d/{name}; fi",
         "systemctl daemon-reload",
         f"systemctl enable --quiet {name}-boot.service {name}-confirm.service",
-        f"systemctl enable --quiet {name}-catchup.timer {name}-helper.socket",
+        f"systemctl enable --quiet {name}-catchup.timer {name}-helper.socket {name}-resume.service",
         f"systemctl start {name}-helper.socket {name}-catchup.timer",
         "echo 'units enabled'",
     ]
@@ -185,6 +186,7 @@ def _helper(units: list[str]) -> str:
         for unit in units
         for verb in privileges.VERBS
     ]
+    cases.append(f"    '{privileges.HOLD_OFF}') exec {shlex.join(privileges.HOLD_OFF_ARGV)} >/dev/null ;;")
     return "\n".join(
         [
             "#!/bin/sh",
@@ -236,11 +238,15 @@ def _agent(file: FleetFile, *flags: str) -> str:
     return " ".join(["/usr/bin/python3", f"{HOME}/agent.pyz", "--home", HOME, "catch-up", which, *flags])
 
 
-def _boot(file: FleetFile, user: str, units: list[str]) -> str:
-    """Before the services: lay out and switch, within a limit. Nothing requires it, so a failure keeps what runs."""
+def _boot(file: FleetFile, name: str, user: str, units: list[str]) -> str:
+    """Before the services: lay out and switch, within a limit. Nothing requires it, so a failure keeps what runs.
+
+    What did not get ready within the limit is taken up again at once by the unit that nothing waits for.
+    """
     return f"""\
 [Unit]
 Description=Bring {file.fleet.app} to its newest approved release before it starts
+OnFailure={name}-catchup.service
 Wants=network-online.target
 After=network-online.target
 Before={" ".join(units)}
@@ -250,6 +256,7 @@ ConditionPathExists={HOME}/agent.pyz
 Type=oneshot
 ExecStart={_agent(file, "--boot")}
 TimeoutStartSec={int(file.deploy.boot_limit_s)}
+TimeoutStopSec=15
 {_sandbox(user)}
 [Install]
 WantedBy=multi-user.target
@@ -290,8 +297,32 @@ RestartSec=30
 {_sandbox(user)}"""
 
 
+def _resume(file: FleetFile, user: str) -> str:
+    """After a resume: these targets are reached when the machine is awake again (systemd.special(7), suspend.target).
+
+    A unit of its own, because one that is at work when the machine is suspended is not started anew by its target.
+    """
+    sleeps = "suspend.target hibernate.target hybrid-sleep.target suspend-then-hibernate.target"
+    return f"""\
+[Unit]
+Description=Look whether {file.fleet.app} should run a newer release, now that this machine is awake again
+ConditionPathExists={HOME}/agent.pyz
+After={sleeps}
+
+[Service]
+Type=oneshot
+ExecStart={_agent(file)}
+TimeoutStartSec=3600
+Restart=on-failure
+RestartSec=30
+{_sandbox(user)}
+[Install]
+WantedBy={sleeps}
+"""
+
+
 def _timer() -> str:
-    """Boot, resume (a timer on the boot clock fires when its time passed while asleep) and a slow beat."""
+    """Boot and a slow beat. Its clock stands still while the machine is suspended: a resume has a unit of its own."""
     return """\
 [Unit]
 Description=Look now and then whether a newer release is approved

@@ -198,8 +198,12 @@ def locked(repository: Path) -> Iterator[None]:
 
 
 def ensure_bare(folder: Path) -> Path:
-    """A bare repository of ours, made when it is not there or was cut short while it was made. Safe twice."""
-    if not has_content(folder / "HEAD") or not has_content(folder / "config"):
+    """A bare repository of ours, made when it is not there, and made whole when it is damaged. Safe twice.
+
+    A repository whose HEAD or config cannot be read is none to git. They say nothing that is not the same in each of
+    ours, so they are written anew; objects that are missing are fetched again.
+    """
+    if not is_whole(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("HEAD", "config"):  # after a power cut they may be empty, and `git init` leaves them so
             (folder / name).unlink(missing_ok=True)
@@ -207,9 +211,13 @@ def ensure_bare(folder: Path) -> Path:
     return folder
 
 
-def has_content(file: Path) -> bool:
-    """True for a file that is there and not empty."""
-    return file.is_file() and file.stat().st_size > 0
+def is_whole(folder: Path) -> bool:
+    """True when git would take it for a repository. Costs two reads."""
+    try:
+        head, config = ((folder / name).read_bytes() for name in ("HEAD", "config"))
+    except OSError:
+        return False
+    return head.startswith(b"ref: refs/") and b"[core]" in config
 
 
 def is_sound(folder: Path) -> bool:

@@ -6,6 +6,7 @@ was not replaced as a whole. Forgetting is for a person: `wakeline ledger adopt`
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -37,10 +38,15 @@ def read(ledger: Ledger, *, place: Path) -> Log:
 
 
 def last_seen(place: Path) -> str:
-    """The hash of the record that was last at the end of the log; GENESIS where nothing is remembered."""
+    """The hash of the record that was last at the end of the log; GENESIS where nothing is remembered.
+
+    A memory that is damaged is none: a flipped bit in it must not pass for a log that was replaced.
+    """
     try:
-        return str(json.loads(place.read_bytes())["tip"])
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads(place.read_bytes())
+        tip = str(found["tip"])
+        return tip if found.get("check", _check_of(tip)) == _check_of(tip) else GENESIS
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return GENESIS
 
 
@@ -49,7 +55,11 @@ def remember(tip: str, *, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     beside = place.with_name(f"{place.name}.{os.getpid()}")
     with beside.open("w", encoding="ascii") as file:
-        json.dump({"tip": tip}, file)
+        json.dump({"tip": tip, "check": _check_of(tip)}, file)
         file.flush()
         os.fsync(file.fileno())
     beside.replace(place)
+
+
+def _check_of(tip: str) -> str:
+    return hashlib.sha256(tip.encode()).hexdigest()[:16]
