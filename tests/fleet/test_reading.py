@@ -2,6 +2,7 @@
 
 import pytest
 
+from wakeline.core import messages
 from wakeline.core.model import Layout, Presence
 from wakeline.fleet import FleetFileError, json_schema, load
 
@@ -116,6 +117,33 @@ def test_a_teams_own_script_is_the_only_step_and_knows_its_role():
 def test_bad_input_is_named_with_its_path_and_a_way_on(before, after, message):
     assert before in GOOD
     assert message in "\n".join(problems(GOOD.replace(before, after, 1)))
+
+
+@pytest.mark.parametrize(
+    ("notify", "message"),
+    [
+        (
+            '[[notify]]\nname = "a"\nto = "slack://SECRET/B/C"',
+            'notify[0].to: "slack://…" is not a reference: env:NAME, file',
+        ),
+        ('[[notify]]\nname = "a"\nto = "SECRET"', "notify[0].to: a str, which is not shown, is not a reference"),
+        ('[[notify]]\nname = "a"\nto = "env: "', "notify[0].to: a str, which is not shown, is not a reference"),
+        ('[[notify]]\nname = "a"\nto = ["SECRET"]', "notify[0].to: a list, which is not shown, is not a reference"),
+        ('[notify]\nname = "a"\nto = "slack://SECRET"', "notify: is a list of tables: begin each with [[notify]]"),
+        ('[[notify]]\nname = "a"\nto = "env:A"\nevents = ["fail"]', '"fail" is not one of failed, asleep, caught-up'),
+        ('[[notify]]\nname = "a"\nto = "env:A"\nevents = []', "notify[0].events: "),
+        ('[[notify]]\nname = "a"\nto = "env:A"\n' * 2, 'notify[1].name: "a" is a notify already, at notify[0]'),
+    ],
+)
+def test_a_receivers_address_is_only_referred_to_and_never_repeated(notify, message):
+    said = "\n".join(problems(f"{GOOD}\n{notify}\n"))
+    assert message in said
+    assert "SECRET" not in said
+
+
+def test_receivers_want_every_event_unless_they_say_which():
+    file = load(GOOD + '\n[[notify]]\nname = "a"\nto = "env:A"\n')
+    assert file.receivers[0].events == messages.EVENTS
 
 
 def test_all_problems_come_at_once():

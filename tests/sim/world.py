@@ -286,7 +286,8 @@ class World:
         deploy = Deploy("/srv", Layout.RELEASES, (), 5, "", (), 120.0, LEASE_S, "", False)
         file = FleetFile(self.fleet, "git", "main", "git", deploy, (), (), ())
         code: Any = Repository(self)
-        return SimProject(None, code, "", file, Writer(self.ledger_of(name), by=name))
+        ledger = self.ledger_of(name)
+        return SimProject(None, code, "", file, Writer(ledger, by=name), diary=ledger)
 
     def write(self, by: str, decide: Callable[[State], list[Draft]]) -> None:
         """A person writes something on record, with nobody in between."""

@@ -65,6 +65,7 @@ def hear(board: Board, notice: Notice, *, now_s: float) -> Board:
     row = board.rows.get(notice.machine)
     if row is None:
         note = plain(notice.text) if notice.kind == "waiting" else board.note
+        note = f"telling {plain(notice.text)}" if notice.kind == "telling" and notice.text else note
         return dataclasses.replace(board, note=note)
     if row.ended and notice.kind not in ("outcome", "woken", "caught_up"):
         return board

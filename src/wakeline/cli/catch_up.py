@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from wakeline.cli import notify
 from wakeline.cli.result import Result
 from wakeline.driver.project import open_project
 from wakeline.driver.waking import look_now
@@ -22,4 +23,5 @@ def run(folder: Path, *, machine: str) -> Result:
     code = ExitCode.FAILED if problem else ExitCode.DONE
     error = f"{machine}: {problem}" if problem else ""
     hint = f"wakeline explain {machine}" if problem else ""
-    return Result("catch-up", {"machine": machine, "said": list(lines)}, lines, (), code, error, hint)
+    warnings = notify.after(project, hear=True)
+    return Result("catch-up", {"machine": machine, "said": list(lines)}, lines, warnings, code, error, hint)

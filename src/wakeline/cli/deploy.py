@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from wakeline.cli import notify
 from wakeline.cli.render import plain
 from wakeline.cli.result import Result
 from wakeline.cli.teller import telling
@@ -17,9 +18,10 @@ from wakeline.core.model import Outcome
 from wakeline.core.state import MachineResult, Release
 from wakeline.driver import deploying
 from wakeline.driver.deploying import Wish
-from wakeline.driver.project import open_project
+from wakeline.driver.progress import Notice, Tell
+from wakeline.driver.project import Project, open_project
 from wakeline.driver.reporting import refused, reporting
-from wakeline.errors import ExitCode, WakelineError
+from wakeline.errors import ExitCode, InDoubt, WakelineError
 from wakeline.github.run import is_run
 
 RECEIPTS = {"ran": "ran once, on record", "verified": "the database had it", "resolved": "settled by a person"}
@@ -28,10 +30,12 @@ TOGETHER = 8  # machines of one stage that passed, each still in a line of its o
 
 def run(folder: Path, *, verbose: bool = False, what: str = "deploy", **wish: Any) -> Result:
     """Walk it and say how it ended. Exit codes as in `wakeline docs exit-codes`."""
+    wish = {"what": what, **wish}
     if not is_run(os.environ):
         project = open_project(folder, reaches=True)
         with telling(verbose=verbose) as tell:
-            return _result(asyncio.run(deploying.deploy(project, Wish(what=what, **wish), tell=tell)), verb=what)
+            done = _walked(project, Wish(**wish), tell)
+            return _result(done, verb=what, more=_told(project, done, tell))
     try:
         project = open_project(folder, reaches=True)
     except WakelineError as error:
@@ -39,14 +43,32 @@ def run(folder: Path, *, verbose: bool = False, what: str = "deploy", **wish: An
         raise
     stage = str(wish.get("stage", ""))
     with telling(verbose=verbose) as tell, reporting(project, os.environ, stage=stage) as reporter:
-        asked = deploying.deploy(project, Wish(what=what, **wish), tell=reporter.beside(tell))
-        done = asyncio.run(asked)
+        done = _walked(project, Wish(**wish), reporter.beside(tell))
         result = _result(done, verb=what)
         reporter.finish(done, hint=result.hint)
-    return dataclasses.replace(result, lines=[*result.lines, *reporter.problems])
+        more = _told(project, done, tell)
+    lines = [*result.lines, *reporter.problems]
+    return dataclasses.replace(result, lines=lines, warnings=[*result.warnings, *more])
 
 
-def _result(done: deploying.Result, *, verb: str) -> Result:
+def _walked(project: Project, wish: Wish, tell: Tell) -> deploying.Result:
+    try:
+        return asyncio.run(deploying.deploy(project, wish, tell=tell))
+    except InDoubt:
+        for line in notify.after(project):
+            tell(Notice("waiting", text=line))
+        raise
+
+
+def _told(project: Project, done: deploying.Result, tell: Tell) -> list[str]:
+    """Send the messages that are due. Whoever pressed Ctrl-C waits for an end: then the next contact tells."""
+    if done.ended == "interrupted" or not project.file.receivers:
+        return []
+    tell(Notice("telling", text=", ".join(each.name for each in project.file.receivers)))
+    return notify.after(project, current=done.release.number)
+
+
+def _result(done: deploying.Result, *, verb: str, more: Sequence[str] = ()) -> Result:
     release = done.release
     names = [machine.name for machine in done.fleet.machines if machine.name in release.results]
     rows = [*_rows(release, names), *(f"  {step}: {RECEIPTS.get(how, how)}" for step, how in done.receipts.items())]
@@ -57,7 +79,7 @@ def _result(done: deploying.Result, *, verb: str) -> Result:
     head += f"; {done.to_come[0]} comes next" if done.to_come else ""
     held = [name for name in names if name in done.held and release.results[name].outcome is Outcome.WITHHELD]
     warnings = [f"{machine.name} is asleep: {promise(release, machine)}" for machine in asleep]
-    warnings += [f"{name} is {_on_hold(release, name)}" for name in held] + list(done.warnings)
+    warnings += [f"{name} is {_on_hold(release, name)}" for name in held] + [*done.warnings, *more]
     errors = [(f"{name} {result.outcome.value}", result.cause) for name, result in _bad(done)]
     data = {
         "release": release.number,

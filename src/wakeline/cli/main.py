@@ -204,6 +204,15 @@ def resolve(step: str, how: str | None, as_json: bool) -> None:
     _run("settle", what="resolve", step=step, how=how or "", as_json=as_json)
 
 
+@cli.command()
+@click.option("--test", is_flag=True, help="Send a message to every receiver that says it is a test.")
+@click.option("--print", "only_print", is_flag=True, help="Show what is due, and send nothing.")
+@_JSON
+def notify(as_json: bool, **asked: Any) -> None:
+    """Hear what sleepers have done since, and send the messages that are due. For a timer."""
+    _run("notify", **asked, as_json=as_json)
+
+
 @cli.command("catch-up")
 @click.argument("machine")
 @_JSON

@@ -150,6 +150,15 @@ class Fleet:
 
 
 @dataclasses.dataclass(frozen=True)
+class Receiver:
+    """Who is told of which events. `to` says where the address is found; the address is not here."""
+
+    name: str
+    to: str
+    events: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Order:
     """Everything that one machine must do for one release. `barrier` is the lowest release it may go back to.
 

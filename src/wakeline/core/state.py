@@ -46,6 +46,7 @@ class MachineResult:
     at: str = ""
     was: int = 0
     seconds: float = 0.0
+    asleep_at: str = ""  # when this release found it asleep, also after it has spoken for itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Release:
     approved: frozenset[str] = frozenset()
     held_stages: frozenset[str] = frozenset()
     ended: str = ""
+    ended_at: str = ""
 
     @property
     def finished(self) -> bool:
@@ -344,6 +346,7 @@ def _outcome(folding: dict[str, Any], record: Record) -> None:
         at=record.at,
         was=int(body.get("was") or 0),
         seconds=float(body.get("seconds", 0.0)),
+        asleep_at=_asleep_at(release.results.get(body["machine"]), record),
     )
     results = {**release.results, body["machine"]: result}
     held = release.held_stages
@@ -354,6 +357,12 @@ def _outcome(folding: dict[str, Any], record: Record) -> None:
     heard = result.outcome.passed or result.outcome is Outcome.FAILED
     sent = release.sent - {body["machine"]} if heard else release.sent
     _change_release(folding, release.number, results=results, held_stages=held, sent=sent)
+
+
+def _asleep_at(before: MachineResult | None, record: Record) -> str:
+    if before is not None and before.asleep_at:
+        return before.asleep_at
+    return record.at if record.body["outcome"] == Outcome.ASLEEP.value else ""
 
 
 def _holds(stage: StagePlan, results: Mapping[str, MachineResult]) -> frozenset[str]:
@@ -401,7 +410,7 @@ def _with_one_more(release: Release, record: Record) -> Release:
 
 
 def _release_ended(folding: dict[str, Any], record: Record) -> None:
-    _change_release(folding, int(record.body["release"]), ended=str(record.body["outcome"]))
+    _change_release(folding, int(record.body["release"]), ended=str(record.body["outcome"]), ended_at=record.at)
 
 
 def _claimed(folding: dict[str, Any], record: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from wakeline.core.model import Machine
@@ -32,11 +32,13 @@ class Seen:
         return found if isinstance(found, int) else None
 
 
-async def look(project: Project, *, closely: bool = True) -> dict[str, Seen]:
-    """Every machine of the fleet, all at once. Not `closely` leaves out whether files were changed by hand, which costs
-    git a look at each of them; an agent that is too old to leave it out is as if it were not there.
+async def look(project: Project, *, closely: bool = True, names: Collection[str] | None = None) -> dict[str, Seen]:
+    """Every machine of the fleet, or those of `names`, all at once.
+
+    Not `closely` leaves out whether files were changed by hand, which costs git a look at each of them; an agent
+    that is too old to leave it out is as if it were not there.
     """
-    machines = project.file.fleet.machines
+    machines = [each for each in project.file.fleet.machines if names is None or each.name in names]
     verb = ("status",) if closely else ("status", "--brief")
     found = await asyncio.gather(*(_one(project, machine, verb) for machine in machines))
     return {each.machine: each for each in found}

@@ -14,7 +14,7 @@ from wakeline.driver import fleet_files
 from wakeline.driver.writer import Writer
 from wakeline.edges import git, keys
 from wakeline.edges.code import Code
-from wakeline.edges.ledgers import open_ledger
+from wakeline.edges.ledgers import Ledger, open_ledger
 from wakeline.edges.ledgers.git import copy_of, refs_of
 from wakeline.edges.transports import Transport, library
 from wakeline.errors import RolloutFailed, Usage
@@ -33,6 +33,7 @@ class Project:
     tip: str
     file: FleetFile
     writer: Writer
+    diary: Ledger  # what was told to whom
 
     def file_at(self, commit: str) -> FleetFile:
         """The fleet file of the commit to be deployed. Raises Usage for a commit without one."""
@@ -90,7 +91,8 @@ def open_project(folder: Path, *, reaches: bool = False) -> Project:
     app, environment = file.fleet.app, file.fleet.environment
     looked = code.looked if where == url and here.ledger == here.git and (app, environment) == ours else None
     ledger = open_ledger(where, app=app, environment=environment, workdir=workdir, looked=looked)
-    return Project(checkout, code, tip, file, Writer(ledger, by=who(), seen=_memory_of(where, file, workdir)))
+    diary = open_ledger(where, app=app, environment=environment, workdir=workdir, log="told")
+    return Project(checkout, code, tip, file, Writer(ledger, by=who(), seen=_memory_of(where, file, workdir)), diary)
 
 
 def _given_key() -> str:

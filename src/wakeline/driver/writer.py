@@ -73,7 +73,7 @@ class Writer:
             records = self._chained(drafts, previous=state.tip)
             if await asyncio.to_thread(self.ledger.append, records, pins=pins, agents=agents):
                 return self._append(records)
-            await asyncio.sleep(random.uniform(0, min(BACKOFF_S_MAX, 0.05 * 2**attempt)))  # noqa: S311 - jitter
+            await asyncio.sleep(backoff_s(attempt))
         raise LedgerError(f"the log moved under {TRIES_MAX} tries in a row", hint="wakeline history shows who writes")
 
     def _chained(self, drafts: Sequence[Draft], *, previous: str) -> tuple[Record, ...]:
@@ -99,6 +99,11 @@ class Writer:
         if self.seen is not None and memory.last_seen(self.seen) == records[0].previous:
             memory.remember(self.log.tip, place=self.seen)  # else another runner of this user has seen more
         return self.state
+
+
+def backoff_s(attempt: int) -> float:
+    """How long a writer that lost a race waits, by chance."""
+    return random.uniform(0, min(BACKOFF_S_MAX, 0.05 * 2**attempt))  # noqa: S311 - jitter
 
 
 def timestamp() -> str:

@@ -16,6 +16,7 @@ _TABLES = {
     "service": "ServiceTable",
     "service.health": "HealthTable",
     "repository": "RepositoryTable",
+    "notify": "NotifyTable",
 }
 
 

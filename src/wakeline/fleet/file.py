@@ -27,6 +27,7 @@ class FleetFile:
     services: tuple[model.Service, ...]
     repositories: tuple[model.Repository, ...]
     url: str = ""
+    receivers: tuple[model.Receiver, ...] = ()
 
     def orders(
         self, *, fleet: model.Fleet, release: int, commit: str, pins: Mapping[str, str], rollback: bool, barrier: int
@@ -130,6 +131,7 @@ def from_json(data: Mapping[str, Any]) -> FleetFile:
         services=tuple(_service(each) for each in data["services"]),
         repositories=tuple(model.Repository(**each) for each in data["repositories"]),
         url=data["url"],
+        receivers=tuple(model.Receiver(**_tuples(each)) for each in data["receivers"]),
     )
 
 

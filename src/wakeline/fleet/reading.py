@@ -67,7 +67,13 @@ def _problem(error: Mapping[str, Any]) -> Problem:
         known = _known_keys(where[:-1])
         close = difflib.get_close_matches(str(where[-1]), known, n=1)
         return Problem(path, "is not a key here", close[0] if close else "")
-    found = _shown(error.get("input"))
+    found = (
+        _hidden(error.get("input"))
+        if where[:1] == ("notify",) and kind != "literal_error"
+        else _shown(error.get("input"))
+    )
+    if where == ("notify",):
+        return Problem(path, "is a list of tables: begin each with [[notify]]")
     if kind == "literal_error":
         choices = [each.strip(" '") for each in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
         close = difflib.get_close_matches(str(error.get("input")), choices, n=1)
@@ -101,6 +107,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+def _hidden(value: Any) -> str:
+    """What was found where an address may stand: at most its scheme, since the rest of it is a secret."""
+    scheme, mark, _ = str(value).partition("://") if isinstance(value, str) else ("", "", "")
+    return f'"{scheme}://…"' if mark and scheme.isalnum() else f"a {type(value).__name__}, which is not shown,"
+
+
 def _known_keys(where: tuple[Any, ...]) -> list[str]:
     """The keys of the table at a place in the file."""
     table: Any = File
@@ -125,6 +137,7 @@ def _across(file: File) -> Iterator[Problem]:
     ]
     yield from _twice("stage", [stage.name for stage in file.stage])
     yield from _twice("step", [step.name for step in file.step])
+    yield from _twice("notify", [each.name for each in file.notify])
     seen: dict[str, str] = {}
     for path, machine in machines:
         if machine.name in seen:
@@ -218,6 +231,7 @@ def _fleet_file(file: File) -> FleetFile:
         services=tuple(_core_service(service) for service in file.service),
         repositories=tuple(model.Repository(**each.model_dump()) for each in file.repository),
         url=file.url,
+        receivers=tuple(model.Receiver(**each.model_dump()) for each in file.notify),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -31,11 +31,24 @@ def relative(value: Any) -> str:
     return value
 
 
+REFERENCES = ("env:", "file:", "cmd:")
+
+
+def reference(value: Any) -> str:
+    """Where a secret is found. Raises ValueError for one that stands here itself; its text is not in the error."""
+    if not isinstance(value, str) or not value.startswith(REFERENCES) or not value.partition(":")[2].strip():
+        raise ValueError("not a reference: env:NAME, file:PATH or cmd:COMMAND say where the address is found")
+    return value
+
+
 LENGTH = r"^\d+(\.\d+)?\s*[smhd]$"
+FOUND_AT = r"^(env|file|cmd):\s*\S"
 Duration = Annotated[float, BeforeValidator(seconds, json_schema_input_type=Annotated[str, Field(pattern=LENGTH)])]
 Inside = Annotated[str, BeforeValidator(relative, json_schema_input_type=str)]
+Reference = Annotated[str, BeforeValidator(reference, json_schema_input_type=Annotated[str, Field(pattern=FOUND_AT)])]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Text = Annotated[str, Field(min_length=1)]
+Event = Literal["failed", "asleep", "caught-up", "approved", "in-doubt", "behind"]
 
 
 class Table(BaseModel):
@@ -126,6 +139,14 @@ class DeployTable(Table):
     lease: Annotated[Duration, Field(ge=10.0)] = LENGTH_S
 
 
+class NotifyTable(Table):
+    """Who is told of what. The address is a secret, so it is only said where it is found."""
+
+    name: Name
+    to: Reference
+    events: tuple[Event, ...] = Field(get_args(Event), min_length=1)
+
+
 class File(Table):
     """The whole of wakeline.toml."""
 
@@ -141,3 +162,4 @@ class File(Table):
     step: tuple[StepTable, ...] = ()
     service: tuple[ServiceTable, ...] = ()
     repository: tuple[RepositoryTable, ...] = ()
+    notify: tuple[NotifyTable, ...] = ()

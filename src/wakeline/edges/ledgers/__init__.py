@@ -63,16 +63,19 @@ class Ledger(Protocol):
 
 
 def open_ledger(
-    url: str, *, app: str, environment: str, workdir: Path, looked: Mapping[str, str] | None = None
+    url: str, *, app: str, environment: str, workdir: Path, looked: Mapping[str, str] | None = None, log: str = "log"
 ) -> Ledger:
     """The store that a URL names: `sqlite:///path`, or a git remote. `workdir` keeps a git store's local copy.
 
     `looked` is where a git remote's refs were a moment ago, for who has just asked: the first read believes it.
+    `log` is another log than that of decisions: one that no machine reads.
     """
     if url.startswith("sqlite:///"):
         from wakeline.edges.ledgers.sqlite import SqliteLedger  # noqa: PLC0415 - only one store is needed
 
-        return SqliteLedger(Path(url[len("sqlite://") :]), app=app, environment=environment)
+        which = environment if log == "log" else f"{environment}/{log}"
+        return SqliteLedger(Path(url[len("sqlite://") :]), app=app, environment=which)
     from wakeline.edges.ledgers.git import GitLedger  # noqa: PLC0415 - only one store is needed
 
-    return GitLedger(url, app=app, environment=environment, workdir=workdir, looked=looked)
+    ref = f"refs/wakeline/{app}/{environment}/{log}"
+    return GitLedger(url, app=app, environment=environment, workdir=workdir, ref=ref, looked=looked)
