@@ -154,6 +154,8 @@ def _run(root: Path) -> int:
     channel = wire.Channel(sys.stdin.buffer, sys.stdout.buffer)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: channel.stop(signal.Signals(received).name))
+    from wakeline.agent import executor  # noqa: F401, PLC0415 - imported while the order is on its way
+
     word = channel.next_word(timeout_s=_FIRST_WORD_S) or {}
     try:
         order = order_from_json(word.get("order") or {}) if word.get("do") == "run" else None

@@ -27,6 +27,7 @@ _KNOCK_AGAIN_S = 1.0
 _CLOSE_S, _CLOSE_WHEN_STOPPED_S = 6.0, 1.0
 _SILENCE_MARGIN_S = 300.0
 _ORDER_MARGIN_S = 3600.0
+_WAITS_S = 40.0  # an agent that was started early ends by itself when no order comes within a minute
 EVENTS_MAX = 20_000  # without lines of output; an order of a hundred steps says a few hundred things
 
 # What an agent says. Anything else from a machine is not shown and changes nothing: it must not pass for our own words.
@@ -80,6 +81,7 @@ class Walk:
         self._events: asyncio.Queue[rollout.Event] = asyncio.Queue()
         self._connections: dict[str, Connection] = {}
         self._conversations: dict[str, Conversation] = {}
+        self._agents: dict[str, tuple[float, asyncio.Future[Conversation]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._began: dict[str, float] = {}
         self.lost_lease = ""
@@ -180,6 +182,7 @@ class Walk:
                 if not asleep:
                     return
                 await asyncio.sleep(_KNOCK_AGAIN_S)
+        self._begin_agent(machine.name)
         self._tell(Notice("knocked", machine.name, data={"answer": rollout.Answer.AWAKE.value}))
         self._events.put_nowait(rollout.Knocked(machine.name, rollout.Answer.AWAKE))
 
@@ -214,12 +217,7 @@ class Walk:
         try:
             if not self._holder.may_act():
                 raise NotReached(Phase.AGENT, "the lease was not renewed in time; nothing was sent")
-            silence_s = _SILENCE_MARGIN_S + max((step.timeout_s for step in order.steps), default=0.0)
-            agent = self._party.agent
-            conversation = await self._connections[name].converse(
-                "run", agent=agent.data, digest=agent.digest, silence_s=silence_s
-            )
-            self._conversations[name] = conversation
+            conversation = self._conversations[name] = await self._agent(name)
             state = self._holder.writer.state
             facts = {"fence": self._holder.fence, "barrier": state.barrier, "machine_id": state.machines.get(name, "")}
             await conversation.send({"do": "run", "order": order.to_json(), **facts})
@@ -231,6 +229,27 @@ class Walk:
             self._ended(name, outcome, error.message)
         except TimeoutError:
             self._ended(name, Outcome.UNKNOWN, f"no last word within {limit_s:g} s, which no order takes")
+
+    def _begin_agent(self, name: str) -> None:
+        """Start the agent beside the records: it waits for its order, and nothing of the release runs before that."""
+        if name in self.rollout.reached_before and name not in self.rollout.held:
+            began_s = asyncio.get_running_loop().time()
+            self._agents[name] = began_s, asyncio.ensure_future(self._converse(name))
+
+    async def _agent(self, name: str) -> Conversation:
+        """An agent that waits for its order: the one that was started early, if it has not waited too long."""
+        began_s, starting = self._agents.pop(name, (0.0, None))
+        if starting is not None:
+            with contextlib.suppress(NotReached, Lost):  # what keeps an agent from starting is said by the second try
+                conversation = await starting
+                if asyncio.get_running_loop().time() - began_s < _WAITS_S:
+                    return conversation
+        return await self._converse(name)
+
+    async def _converse(self, name: str) -> Conversation:
+        steps, agent = self._party.orders[name].steps, self._party.agent
+        silence_s = _SILENCE_MARGIN_S + max((step.timeout_s for step in steps), default=0.0)
+        return await self._connections[name].converse("run", agent=agent.data, digest=agent.digest, silence_s=silence_s)
 
     async def _listen(self, order: Order, conversation: Conversation) -> None:
         """Hear a machine out. Raises Lost for one that says more than any agent does: it may no longer be ours."""
@@ -319,8 +338,11 @@ class Walk:
             self._events.put_nowait(rollout.StopAsked(f"a bug of ours: {error!r}"))
 
     async def _let_go(self) -> None:
-        for task in list(self._tasks):
+        early: list[asyncio.Future[Conversation]] = [starting for _, starting in self._agents.values()]
+        tasks: list[asyncio.Future[Any]] = [*self._tasks, *early]
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*early, return_exceptions=True)
         limit_s = _CLOSE_WHEN_STOPPED_S if self.rollout.stopping else _CLOSE_S
         await asyncio.gather(*(_close(connection, limit_s=limit_s) for connection in self._connections.values()))
 

@@ -1,0 +1,129 @@
+"""The agent is started beside the records that allow its order, and gets the order after them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from wakeline.core import rollout
+from wakeline.core.model import Machine, Order, Outcome, Presence
+from wakeline.core.presence import Phase
+from wakeline.core.records import Draft
+from wakeline.core.state import StagePlan
+from wakeline.driver import walking
+from wakeline.driver.leasing import Holder
+from wakeline.driver.walking import Party, Walk
+from wakeline.driver.writer import Writer
+from wakeline.edges.agent_file import AgentFile
+from wakeline.edges.clock import boottime_s
+from wakeline.edges.ledgers.sqlite import SqliteLedger
+from wakeline.edges.transports import NotReached
+from wakeline.edges.transports.local import LocalConnection, LocalTransport
+
+STAGES = (
+    StagePlan("first", ("scheduler",), frozenset({"scheduler"}), True),
+    StagePlan("second", ("uat",), frozenset(), False),
+)
+AGENT = """\
+import json, sys
+line = sys.stdin.readline()
+if not line:
+    sys.exit()
+ends = {"event": "finished", "outcome": "OUTCOME", "cause": "", "was": 0}
+sys.stdout.write(json.dumps(ends) + "\\n")
+"""
+
+
+@dataclasses.dataclass
+class Noting:
+    """A way to folders that notes each start of an agent, with the records that stood then; `fails` the first ones."""
+
+    log: Path
+    fails: int = 0
+    starts: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+
+    async def connect(self, machine: Machine, *, limit_s: float) -> LocalConnection:
+        connection = await LocalTransport().connect(machine, limit_s=limit_s)
+        converse = connection.converse
+
+        async def noting(*arguments, **more):
+            self.starts.append((machine.name, len(self.log.read_text().splitlines())))
+            if len(self.starts) <= self.fails:
+                raise NotReached(Phase.AGENT, "it cannot be placed")
+            return await converse(*arguments, **more)
+
+        connection.converse = noting
+        return connection
+
+
+def walk(folder: Path, *, outcome: str = "ok", fails: int = 0, reached: tuple[str, ...] = ("scheduler", "uat")):
+    """One walk over two folders. Returns the rollout and the starts."""
+    log = folder / "records"
+    log.write_text("")
+    way = Noting(log, fails)
+    machines, orders = {}, {}
+    for name in ("scheduler", "uat"):
+        agent = folder / name / "home" / "agents" / "early"
+        agent.mkdir(parents=True)
+        (agent / "__main__.py").write_text(AGENT.replace("OUTCOME", outcome))
+        presence = Presence.ALWAYS if name == "scheduler" else Presence.ON_DEMAND
+        machines[name] = Machine(name, f"local:{folder / name}", presence)
+        orders[name] = Order("shop", "uat", name, "first", 1, "c" * 40, "x", "main", "/srv")
+    writer = Writer(SqliteLedger(folder / "ledger.sqlite", app="shop", environment="uat"), by="ann")
+
+    def told(notice):
+        if notice.kind in ("sent", "outcome"):
+            with log.open("a") as file:
+                file.write(json.dumps(notice.kind) + "\n")
+
+    async def run():
+        stages = [
+            {"name": s.name, "gates": s.gates, "machines": [{"name": n, "presence": "always"} for n in s.machines]}
+            for s in STAGES
+        ]
+        made = {"fence": 1, "release": 1, "commit": "c", "lead": "scheduler", "stages": stages}
+        taken = {"fence": 1, "holder": "ann", "length_s": 180.0}
+        await writer.write(lambda _: [Draft("lease-taken", taken), Draft("release-made", made)])
+        begun = rollout.Rollout(1, STAGES, "scheduler", {}, frozenset(reached))
+        party = Party(machines, orders, lambda _: way, AgentFile(b"", "early"))
+        holder = Holder(writer, 1, 180.0, boottime_s())
+        walked = Walk(begun, party=party, holder=holder, approve=lambda _, draft: draft, tell=told)
+        return await asyncio.wait_for(walked.run(), 120)
+
+    return asyncio.run(run()), way.starts
+
+
+def test_each_agent_is_started_once_and_before_any_record_of_its_order(tmp_path):
+    done, starts = walk(tmp_path)
+    assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.OK}
+    assert sorted(starts) == [("scheduler", 0), ("uat", 0)]
+
+
+def test_an_agent_that_waited_too_long_is_started_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(walking, "_WAITS_S", -1.0)
+    done, starts = walk(tmp_path)
+    assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.OK}
+    assert sorted(name for name, _ in starts) == ["scheduler", "scheduler", "uat", "uat"]
+
+
+def test_a_start_that_failed_early_is_tried_again_when_its_order_is_due(tmp_path):
+    done, starts = walk(tmp_path, fails=2)
+    assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.OK}
+    assert len(starts) == 4
+
+
+def test_a_withheld_machine_gets_no_order_though_its_agent_waits(tmp_path):
+    done, starts = walk(tmp_path, outcome="failed")
+    assert done.results == {"scheduler": Outcome.FAILED, "uat": Outcome.WITHHELD}
+    assert ("uat", 0) in starts
+
+
+@pytest.mark.parametrize("reached", [("scheduler",)])
+def test_nothing_is_started_where_setup_has_never_been(tmp_path, reached):
+    done, starts = walk(tmp_path, reached=reached)
+    assert done.results["uat"] is Outcome.FAILED
+    assert [name for name, _ in starts] == ["scheduler"]
