@@ -50,6 +50,7 @@ def test_ctrl_c_while_a_once_step_runs_leaves_it_running_and_says_so(fleet):
     assert fleet.database == []
     (fleet.root / "gate").touch()
     until(lambda: fleet.database == ["0001"])
+    until(lambda: not fleet.machine("scheduler")["busy"])  # its agent has written down how it ended
     said = fleet.wakeline("deploy")
     assert said.code == 0, said.err
     assert (fleet.migrate_starts, fleet.serves("uat")) == (1, "one")
@@ -68,6 +69,7 @@ def test_a_runner_killed_in_a_once_step_is_settled_by_the_leads_own_journal(flee
     assert busy.code in (3, 4), busy.err  # it still runs: nobody may guess
     (fleet.root / "gate").touch()
     until(lambda: fleet.database == ["0001"])
+    until(lambda: not fleet.machine("scheduler")["busy"])  # its agent has written down how it ended
     said = fleet.wakeline("deploy")
     assert said.code == 0, said.err
     assert "its journal says of claim" in said.err
