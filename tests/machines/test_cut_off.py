@@ -32,7 +32,7 @@ def test_7_the_frontends_network_is_cut_in_the_middle_of_its_steps(fleet):
     fleet.uat.cut_network()
     code, out, err = end(running)
     assert code == 1, err
-    assert "uat              unknown" in out
+    assert "uat        unknown" in out
     assert fleet.outcomes("uat") == ["ok", "unknown"]
     open_gate(fleet.uat)
     fleet.uat.restore_network()

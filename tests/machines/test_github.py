@@ -7,13 +7,13 @@ signers from the repository.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from built_wheel import build_wheel
 from github.api import Api, serve
 from github.conftest import named
 from github.job import Job, Step
@@ -26,7 +26,6 @@ from wakeline import __version__
 from wakeline.fleet import load
 from wakeline.github import workflow
 
-ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 SLOW_MIGRATION = """\
 import pathlib, time
@@ -47,18 +46,7 @@ class Migration(migrations.Migration):
 def runner(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a runner: pipx on its PATH, and a place where it finds the wheel."""
     place = tmp_path_factory.mktemp("runner")
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(place / "wheels"),
-        str(ROOT),
-    ]
-    subprocess.run(build, check=True)
+    build_wheel(place / "wheels")
     (place / "bin").mkdir()
     (place / "bin/pipx").symlink_to(PROGRAMS / "pipx")
     kept = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "UV_", "SSL_", "LANG", "LC_"))}

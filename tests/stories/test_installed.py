@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
 import pytest
 
+from built_wheel import build_wheel
+
 pytestmark = pytest.mark.packages
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_wheel_in_a_clean_environment_tells_its_version_and_the_whole_demo(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
-    subprocess.run(build, check=True)
-    wheel = next(tmp_path.glob("wakeline-*.whl"))
+    wheel = build_wheel(tmp_path)
     venv.create(tmp_path / "clean", with_pip=True)
     python = tmp_path / "clean/bin/python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)

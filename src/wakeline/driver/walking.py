@@ -213,7 +213,6 @@ class Walk:
         self._began[name] = time.monotonic()
         order = self._party.orders[name]
         limit_s = _ORDER_MARGIN_S + 2 * sum(step.timeout_s for step in order.steps)
-        accepted = False
         try:
             if not self._holder.may_act():
                 raise NotReached(Phase.AGENT, "the lease was not renewed in time; nothing was sent")
@@ -221,11 +220,10 @@ class Walk:
             state = self._holder.writer.state
             facts = {"fence": self._holder.fence, "barrier": state.barrier, "machine_id": state.machines.get(name, "")}
             await conversation.send({"do": "run", "order": order.to_json(), **facts})
-            accepted = True
             async with asyncio.timeout(limit_s):
                 await self._listen(order, conversation)
         except (NotReached, Lost) as error:
-            outcome = Outcome.UNKNOWN if accepted and isinstance(error, Lost) else Outcome.FAILED
+            outcome = Outcome.UNKNOWN if isinstance(error, Lost) else Outcome.FAILED
             self._ended(name, outcome, error.message)
         except TimeoutError:
             self._ended(name, Outcome.UNKNOWN, f"no last word within {limit_s:g} s, which no order takes")
