@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wakeline.agent import arrival, durable, in_place, keeper, lock, wire
+from wakeline.agent import arrival, durable, in_place, keeper, lock, wire, words
 from wakeline.agent.doing import doing
 from wakeline.agent.home import DEFAULT_HOME, Home, boot_id, home_of, homes, machine_id
 from wakeline.agent.journal import Journal, read
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs.add_parser("run")
     looks = verbs.add_parser("status")
     looks.add_argument("--brief", action="store_true", help="without a look at every file, and with what waits here")
+    looks.add_argument("--words", action="store_true", help="for a person on this machine")
     verbs.add_parser("configure")
     arrives = verbs.add_parser("arrive", help="the zip that runs puts itself in its place")
     arrives.add_argument("digest")
@@ -80,6 +81,10 @@ def _do(asked: argparse.Namespace) -> int:
     if asked.verb == "adopt":
         (home_of(asked.home, asked.app, asked.environment).folder / "seen.json").unlink(missing_ok=True)
         sys.stdout.write(json.dumps({"event": "ended", "exit": 0}) + "\n")
+        return 0
+    if asked.verb == "status" and asked.words:
+        lines = [line for home in homes(asked.home) for line in words.in_words(_status(home, brief=False))]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
         return 0
     if asked.verb == "status":
         sys.stdout.write(json.dumps([_status(home, brief=asked.brief) for home in homes(asked.home)]) + "\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wakeline.cli import notify
 from wakeline.cli.result import Result
+from wakeline.driver.machine_script import name_of
 from wakeline.driver.project import open_project
 from wakeline.driver.waking import look_now
 from wakeline.errors import ExitCode, Usage
@@ -18,6 +19,9 @@ def run(folder: Path, *, machine: str) -> Result:
     chosen = next((each for each in project.file.fleet.machines if each.name == machine), None)
     if chosen is None:
         names = ", ".join(each.name for each in project.file.fleet.machines)
+        if not machine:
+            here = f"on the machine itself, without a checkout: {name_of(project.file)} catch-up"
+            raise Usage("which machine?", hint=f"wakeline catch-up MACHINE, of {names}; {here}")
         raise Usage(f"there is no machine {machine!r}", hint=f"machines: {names}")
     lines, problem = asyncio.run(look_now(project, chosen))
     code = ExitCode.FAILED if problem else ExitCode.DONE

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from wakeline.cli.result import Result
-from wakeline.core.state import Release
+from wakeline.core.state import MachineResult, Release, State
 from wakeline.driver.project import open_project
+
+_RECEIPTS = {"ran": "ran once", "verified": "the database had it", "resolved": "settled by a person"}
 
 
 def run(folder: Path, *, verify: bool, last: int) -> Result:
@@ -20,7 +22,8 @@ def run(folder: Path, *, verify: bool, last: int) -> Result:
         return Result("history", {"records": state.position, "tip": state.tip}, lines=[line])
     chosen = sorted(state.releases, reverse=True)[:last]
     rows = [_row(state.releases[number]) for number in chosen]
-    lines = [line for number in chosen for line in _lines(state.releases[number])]
+    wide = max((len(name) for number in chosen for name in state.releases[number].results), default=0)
+    lines = [line for number in chosen for line in _lines(state, state.releases[number], wide)]
     for row in rows:
         row["receipts"] = {step: how for (number, step), how in state.receipts.items() if number == row["release"]}
     return Result("history", {"releases": rows}, lines=lines or ["no release yet"])
@@ -41,13 +44,16 @@ def _row(release: Release) -> dict[str, Any]:
     }
 
 
-def _lines(release: Release) -> list[str]:
-    back = f" back to {release.rollback_to}" if release.rollback_to else ""
-    head = f"release {release.number:<4} {release.commit[:10]}{back}  {release.ended or 'unfinished':<12}"
-    head += f" {release.at}  {release.by}"
-    return [head, *(f"    {name:<14} {_how(result)}" for name, result in release.results.items())]
+def _lines(state: State, release: Release, wide: int) -> list[str]:
+    back = f", back to what release {release.rollback_to} was" if release.rollback_to else ""
+    head = f"release {release.number} ({release.commit[:10]}{back}): {release.ended or 'not walked to its end'}"
+    rows = [f"    {name:<{wide}}  {_how(result)}" for name, result in release.results.items()]
+    receipts = {step: how for (number, step), how in state.receipts.items() if number == release.number}
+    rows += [f"    {step}: {_RECEIPTS.get(how, how)}" for step, how in receipts.items()]
+    return [f"{head}; {release.at} by {release.by}", *rows]
 
 
-def _how(result: Any) -> str:
-    cause = f"  {result.cause.splitlines()[0]}" if result.cause else ""
-    return f"{result.outcome.value:<10}{cause}".rstrip()
+def _how(result: MachineResult) -> str:
+    cause = next((line for line in result.cause.splitlines() if line.strip()), "")
+    later = "  (asleep at the rollout; it came by itself)" if result.asleep_at and result.outcome.passed else ""
+    return f"{result.outcome.value:<10}{f'  {cause}' if cause else ''}{later}".rstrip()

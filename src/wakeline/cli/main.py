@@ -214,10 +214,10 @@ def notify(as_json: bool, **asked: Any) -> None:
 
 
 @cli.command("catch-up")
-@click.argument("machine")
+@click.argument("machine", default="")
 @_JSON
 def catch_up(machine: str, as_json: bool) -> None:
-    """Let MACHINE look at the ledger now, instead of at its timer."""
+    """Let MACHINE look at the ledger now, instead of at its timer. On the machine itself: wakeline-APP-ENVIRONMENT."""
     _run("catch-up", machine=machine, as_json=as_json)
 
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wakeline.cli import standing
 from wakeline.cli.result import Result
 from wakeline.core.behind import overdue
+from wakeline.core.messages import when
 from wakeline.core.model import Machine
 from wakeline.core.state import State
 from wakeline.driver.looking import Seen, look
@@ -22,25 +24,15 @@ def run(folder: Path) -> Result:
     state, seen = asyncio.run(_look(project))
     check_ins = project.writer.ledger.check_ins()
     rows = [_row(state, machine, seen[machine.name], check_ins) for machine in project.file.fleet.machines]
-    newest = state.newest
-    head = f"{project.file.fleet.app} {project.file.fleet.environment}: "
-    head += (
-        f"release {newest.number} ({newest.commit[:10]}) {newest.ended or 'unfinished'}" if newest else "no release yet"
-    )
-    lines = [head, *(_line(row) for row in rows)]
-    lines += [f"lease: {state.lease.holder} since {state.lease.at}"] if not state.lease.free else []
-    warnings = [
-        f"once-step {c.step} of release {c.release} is in doubt: wakeline resolve {c.step}" for c in state.in_doubt
-    ]
-    warnings += [f"{name or 'the fleet'} is on hold: {why}" for name, why in state.holds.items()]
-    warnings += [
-        f"{row['machine']}: files were changed by hand; they are saved before they are replaced"
-        for row in rows
-        if row["edited"]
-    ]
+    for row in rows:
+        row["note"] = standing.note(state, row, now_s=time.time())
+    lines = [_head(project, state), *_table(rows)]
+    if not state.lease.free:
+        lines.append(f"{state.lease.holder} has the lease since {when(state.lease.at, now_s=time.time())}")
     machines = project.file.fleet.machines
+    warnings = standing.next_steps(state, rows)
     warnings += [late for each in machines if (late := overdue(state, each, now_s=time.time()))]
-    data = {"release": newest.number if newest else 0, "machines": rows, "holds": dict(state.holds)}
+    data = {"release": max(state.releases, default=0), "machines": rows, "holds": dict(state.holds)}
     return Result("status", data, lines=lines, warnings=warnings)
 
 
@@ -91,12 +83,21 @@ def _approved(state: State, machine: str) -> int:
     return max((r.number for r in state.approved if any(state.approval(r, name) for name in names)), default=0)
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    behind = f", approved: {row['approved']}" if row["approved"] > row["release"] else ""
-    what = f"release {row['release']} ({row['commit'][:10]}{behind})" if row["release"] else f"no release{behind}"
-    more = f"  {row['cause']}" if row["cause"] else ""
-    if row["doing"]:
-        now = row["doing"]
-        number = f"release {now['release']}, " if now["release"] else ""
-        more += f"  at work: {number}{now['what']} since {now['since'][:19]}"
-    return f"  {row['machine']:<16} {what:<42} {row['presence']}{more}"
+def _head(project: Project, state: State) -> str:
+    fleet, newest = project.file.fleet, state.newest
+    if newest is None:
+        return f"{fleet.app} {fleet.environment}: no release yet; wakeline plan shows what deploy would do"
+    ended = newest.ended or ("not walked to its end" if state.lease.free else "under way")
+    at = when(newest.ended_at or newest.at, now_s=time.time())
+    return f"{fleet.app} {fleet.environment}: release {newest.number} ({newest.commit[:10]}) {ended}, {at}"
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    """Columns as wide as what is in them."""
+    cells = [(row["machine"], _runs(row), row["presence"], row["note"]) for row in rows]
+    wide = [max(len(cell[column]) for cell in cells) for column in range(3)]
+    return ["  " + "  ".join([*(f"{c:<{w}}" for c, w in zip(cell, wide)), cell[3]]).rstrip() for cell in cells]
+
+
+def _runs(row: Mapping[str, Any]) -> str:
+    return f"release {row['release']} ({row['commit'][:10]})" if row["release"] else "no release"
