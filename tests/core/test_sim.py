@@ -4,7 +4,7 @@ import pytest
 
 from sim.chaos import run
 from sim.laws import Violation
-from wakeline.core import rollout
+from sim.mutants import MUTANTS, applied
 
 # Each broke a law once; what it found is in docs/track-record.md.
 FOUND_SOMETHING = (13, 18)
@@ -28,10 +28,15 @@ def test_the_simulation_is_deterministic():
     assert story(42) == story(42)
 
 
-def test_the_simulation_can_fail(monkeypatch):
-    """With a gate that always counts as passed, it must notice."""
-    monkeypatch.setattr(rollout, "passed", lambda _stage, _results, **_more: True)
-    monkeypatch.setattr(rollout, "_failed", lambda _stage, _results: False)
-    with pytest.raises(Violation, match=r"law [126]"):
-        for seed in range(1, 100):
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_mutant_breaks_what_is_there_and_is_taken_back(mutant):
+    with applied(mutant):
+        pass
+
+
+def test_the_simulation_can_fail():
+    """`./dev sim --mutants` has all of them; this is the one with which it began."""
+    flipped = next(each for each in MUTANTS if each.name == "a gate flipped")
+    with applied(flipped), pytest.raises(Violation, match=r"law [126]"):
+        for seed in range(1, 20):
             run(seed)

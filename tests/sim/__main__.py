@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from sim import mutants
 from sim.chaos import run
 from sim.laws import Violation
 
@@ -37,7 +38,10 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once")
     parser.add_argument("--story", action="store_true", help="tell everything that happens in the first seed")
+    parser.add_argument("--mutants", action="store_true", help="break the core on purpose, and see what notices")
     asked = parser.parse_args()
+    if asked.mutants:
+        return show_mutants(jobs=asked.jobs)
     if asked.story:
         return tell(asked.first)
     started, events, violations = time.monotonic(), 0, 0
@@ -61,6 +65,17 @@ def tell(seed: int) -> int:
         story.append(str(broken))
     print("\n".join(story))
     return 0
+
+
+def show_mutants(*, jobs: int) -> int:
+    """The table of deliberate breakages. Exit 1 when one was not noticed."""
+    missed = 0
+    print(f"{'mutant':<62} {'law':<6} {'seed':<6} noticed as")
+    for mutant, seed, said in mutants.hunted(jobs=jobs):
+        missed += not seed
+        print(f"{mutant.name:<62} {mutant.law:<6} {seed or 'MISSED':<6} {said.partition(';')[0][:110]}", flush=True)
+    print(f"mutants: {len(mutants.MUTANTS)} missed: {missed}")
+    return 1 if missed else 0
 
 
 def judged(seeds: range, *, jobs: int) -> Iterator[Judged]:

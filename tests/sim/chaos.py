@@ -176,7 +176,7 @@ class Chaos:
         world = self.world
         if sum(not each.dead for each in self.runners) >= RUNNERS_MAX:
             return
-        if self.random.random() < 0.6:
+        if self.random.random() < 0.5:
             world.commit()
         what = self.random.choice(("deploy", "deploy", "deploy", "deploy", "rollback", "retry"))
         commit = world.newest if self.random.random() < 0.85 else self.random.randint(1, world.newest)

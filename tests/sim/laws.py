@@ -140,6 +140,8 @@ class Observer:
             self._asleep(made, machine, before, record.by)
         on_hold = outcome == "withheld" and machine in self.holds  # laws 1 and 3: like one that is asleep
         made.said[machine] = "on hold" if on_hold else outcome
+        if outcome in ("ok", "unchanged", "failed"):
+            made.sent.discard(machine)  # it has answered for what was sent
 
     def _asleep(self, made: Made, machine: str, before: str, by: str) -> None:
         box = self._world.boxes[machine]

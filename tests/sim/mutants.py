@@ -40,15 +40,15 @@ MUTANTS = (
         "a failed machine does not stop its gate",
         "1, 2",
         f"{_ROLLOUT}:passed",
-        "(Outcome.FAILED, Outcome.UNKNOWN, Outcome.WITHHELD)",
-        "(Outcome.UNKNOWN, Outcome.WITHHELD)",
+        "in (*_BAD, Outcome.WITHHELD)",
+        "in (Outcome.UNKNOWN, Outcome.WITHHELD)",
     ),
     Mutant(
         "an unknown machine does not stop its gate",
         "1",
         f"{_ROLLOUT}:passed",
-        "(Outcome.FAILED, Outcome.UNKNOWN, Outcome.WITHHELD)",
-        "(Outcome.FAILED, Outcome.WITHHELD)",
+        "in (*_BAD, Outcome.WITHHELD)",
+        "in (Outcome.FAILED, Outcome.WITHHELD)",
     ),
     Mutant("a gate flipped", "1", f"{_ROLLOUT}:_gate_ahead", "ahead.gates and not fine", "ahead.gates and fine"),
     Mutant(
@@ -108,8 +108,8 @@ MUTANTS = (
         "the first stage approved before it passed",
         "6",
         f"{_ROLLOUT}:_may_be_approved",
-        "passed(stage, rollout.results) and any(",
-        "any(",
+        "return fine and any(",
+        "return any(",
     ),
     Mutant(
         "nobody waits for the lead",
@@ -160,18 +160,24 @@ MUTANTS = (
     Mutant(
         "a waking machine takes what is held",
         "6, 10",
-        f"{_CATCH_UP}:_newest_approved",
-        "and stage not in release.held_stages",
-        "",
+        f"{_STATE}:State.approval",
+        "release.approved - release.held_stages",
+        "release.approved",
     ),
     Mutant(
         "a waking machine takes what is not approved",
         "6",
-        f"{_CATCH_UP}:_newest_approved",
-        "stage in release.approved and",
-        "",
+        f"{_STATE}:_release_made",
+        'body["lead"],',
+        'body["lead"], approved=frozenset(each.name for each in stages),',
     ),
-    Mutant("a waking machine takes the oldest", "6", f"{_CATCH_UP}:_newest_approved", "reverse=True", "reverse=False"),
+    Mutant(
+        "a waking machine takes the oldest",
+        "6",
+        f"{_CATCH_UP}:_newest_approved",
+        "in reversed(state.approved)",
+        "in state.approved",
+    ),
     Mutant(
         "a waking machine tries for ever",
         "10",
@@ -180,7 +186,11 @@ MUTANTS = (
         "if tried < 0:",
     ),
     Mutant(
-        "a hold does not stop catch-up", "6", f"{_CATCH_UP}:decide", "if machine in state.holds:", "if state is None:"
+        "a hold does not stop catch-up",
+        "6",
+        f"{_CATCH_UP}:decide",
+        "if name in state.holds:",
+        "if state is None:",
     ),
     Mutant("a lease taken too soon", "8", "wakeline.core.lease:look", ">= lease.length_s", ">= lease.length_s / 20"),
     Mutant(
@@ -327,4 +337,4 @@ def hunt(mutant: Mutant) -> tuple[Mutant, int, str]:
 def hunted(*, jobs: int) -> Iterator[tuple[Mutant, int, str]]:
     """Every mutant, in the order of the list."""
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        yield from pool.imap(hunt, MUTANTS)
+        yield from pool.imap(hunt, MUTANTS, chunksize=1)

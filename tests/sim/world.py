@@ -40,7 +40,7 @@ FAULTS = {
     "read": 0.01,
     "push lost": 0.01,
     "answer lost": 0.01,
-    "doubled event": 0.01,
+    "doubled event": 0.02,
     "agent not placed": 0.004,
     "knock refused": 0.003,
     "fetch fails": 0.01,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +84,9 @@ class Fleet:
         self.app = root / "checkout"
         self.environment = {**os.environ, "XDG_CACHE_HOME": str(root / "cache"), "NO_COLOR": "1"}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.secrets = [f"canary-{secrets.token_hex(8)}"]  # looked for after every story; a story may add its own
+        self.environment["DATABASE_PASSWORD"] = self.secrets[0]
+        self.heard: list[str] = []
         for name in ("scheduler", "uat"):
             (root / "machines" / name).mkdir(parents=True)
         (root / "database").touch()
@@ -124,6 +130,7 @@ class Fleet:
             timeout=120,
             check=False,
         )
+        self.heard += [done.stdout, done.stderr]
         return Said(done.returncode, done.stdout, done.stderr)
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
@@ -171,13 +178,49 @@ class Fleet:
         lines = self.git("log", "--reverse", "--format=%B", ref, at=self.root / "remote.git").splitlines()
         return [json.loads(line) for line in lines if line]
 
+    def leaks(self) -> list[str]:
+        """Where a planted secret can be read: what was said, the ledger, and everything that the agents and we keep."""
+        kept = [*self.root.glob("machines/*/home/**/*"), *self.root.glob("cache/**/*")]
+        places = {str(path): path.read_bytes() for path in kept if path.is_file() and not path.is_symlink()}
+        refs = self.git("log", "--all", "--format=%B%n%an %ae", at=self.root / "remote.git")
+        places |= {"the ledger": refs.encode(), "what was said": "".join(self.heard).encode()}
+        return [f"{where}: {each}" for each in self.secrets for where, text in places.items() if each.encode() in text]
+
+    def open_folders(self) -> list[str]:
+        """Folders of the agents that others on the machine could look into."""
+        homes = self.root.glob("machines/*/home/*/*")
+        return [str(home) for home in homes if home.is_dir() and home.stat().st_mode & 0o077 and home.name == "uat"]
+
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Fleet:
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    """Two machines that were set up. After the story no secret may stand anywhere, nor in a process's arguments."""
     made = Fleet(tmp_path)
     made.commit("zero")
     assert made.wakeline("setup", "--unsigned").code == 0
-    return made
+    with arguments_watched(made.secrets) as seen:
+        yield made
+    assert (made.leaks(), made.open_folders(), seen) == ([], [], [])
+
+
+@contextlib.contextmanager
+def arguments_watched(planted: list[str]) -> Iterator[list[str]]:
+    """Looks at the arguments of every process as long as the block runs, and lists those with a secret in them."""
+    seen: list[str] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.25):
+            for place in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):  # it has ended
+                    words = place.read_bytes()
+                    seen.extend(words.decode("utf-8", "replace") for each in planted if each.encode() in words)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    yield seen
+    over.set()
+    watcher.join()
 
 
 def until(holds: Callable[[], bool], *, limit_s: float = 20.0) -> None:

@@ -1,0 +1,49 @@
+"""Asks pip-audit, once a day, whether a library that we use has a known weakness. `./dev check` runs it.
+
+It needs a vulnerability service. Where none can be reached, or one that knows nothing of any package (a mirror), it
+says so in one line and does not fail: the answer is missing, not bad.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+STAMP = Path(sys.prefix) / ".audited"
+DAY_S = 86400.0
+
+
+def main() -> int:
+    """Exit 1 for a known weakness."""
+    made_from = Path(sys.prefix) / ".made-from"
+    newest = made_from.stat().st_mtime if made_from.exists() else 0.0
+    if STAMP.exists() and STAMP.stat().st_mtime > max(newest, time.time() - DAY_S):
+        return 0
+    command = [sys.executable, "-m", "pip_audit", "--progress-spinner", "off", "--skip-editable", "--format", "json"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        found: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
+    except (subprocess.TimeoutExpired, ValueError, KeyError):
+        return _say("pip-audit: no vulnerability service can be reached from here; not asked")
+    asked = [each for each in found if "skip_reason" not in each]
+    weak = [f"{each['name']} {each['version']}: {each['vulns'][0]['id']}" for each in asked if each["vulns"]]
+    if weak:
+        _say("pip-audit: " + "; ".join(weak))
+        return 1
+    if not asked:
+        return _say(f"pip-audit: the service knows none of {len(found)} packages (a mirror?); not asked")
+    return _say(f"pip-audit: {len(asked)} packages, no known weakness")
+
+
+def _say(text: str) -> int:
+    STAMP.touch()
+    print(text, file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
