@@ -58,6 +58,7 @@ class Chaos:
             (0.7, self._interrupt_runner),
             (1, self._close_lid),
             (1, self._kill_agents),
+            (1, self._pull_the_plug),
             (1.5, self._cut_a_link),
             (2, self._restore_a_link),
             (1.5, self._resolve),
@@ -229,6 +230,18 @@ class Chaos:
             box.power_on()
         elif not box.always or self.random.random() < 0.3:
             box.power_off()
+
+    def _pull_the_plug(self) -> None:
+        """A machine goes off in the middle of an order, and somebody deploys the same commit again."""
+        busy = [box for box in self.world.boxes.values() if box.on and box.lock is not None]
+        if busy:
+            self.random.choice(busy).power_off()
+            delay_s = self.random.choice((30.0, 60.0, 200.0))
+            self.world.loop.by_itself(delay_s, self._same_again)
+
+    def _same_again(self) -> None:
+        if not self.world.is_calm and sum(not each.dead for each in self.runners) < RUNNERS_MAX:
+            self.runners.append(self.world.deploy(Wish(commit=f"c{self.world.newest}", wait=True)))
 
     def _timer(self) -> None:
         box = self._a_box()

@@ -96,7 +96,8 @@ class Database:
         if session.good:
             self.schema = max(self.schema, session.schema)
         self._world.observer.once_ends(session.claim)
-        session.done.set_result(session.good)
+        if not session.done.done():
+            session.done.set_result(session.good)
 
 
 class Box:

@@ -147,7 +147,7 @@ MUTANTS = (
         "8",
         f"{_ADMISSION}:deploy",
         "if newest and ancestry.older_than_newest:",
-        "if newest is None:",
+        "if newest and not ancestry:",
     ),
     Mutant("a rollback lands on a release that failed", "10", f"{_ADMISSION}:_is_good", "not release.failed and", ""),
     Mutant(
@@ -199,13 +199,6 @@ MUTANTS = (
         "wakeline.driver.leasing:Holder.check",
         "if state.lease.free or state.lease.number != self.fence:",
         "if state is None:",
-    ),
-    Mutant(
-        "an order below what runs is carried out",
-        "6",
-        f"{_CARRYING}:begin",
-        "if runs is not None and runs > release:",
-        "if runs is not None and runs > release + 1000:",
     ),
     Mutant(
         "a machine does not ask who has the lease",
