@@ -212,7 +212,7 @@ class Observer:
     def _retried(self, record: Record) -> None:
         made, machine = self.made[record.body["release"]], record.body["machine"]
         if made.said.get(machine) in ("failed", "unknown"):
-            del made.said[machine]
+            made.said[machine] = "retried"
         self.attempts.pop((machine, made.number), None)
 
     # --- what machines do ---

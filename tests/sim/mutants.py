@@ -240,8 +240,8 @@ MUTANTS = (
         "a killed command counts as ended",
         "4",
         f"{_ONCE}:word_on",
-        'return "ended" if row.get("state") == "ended" and isinstance(code, int) and code >= 0 else ""',
-        'return "ended" if code != "" else ""',
+        'if row.get("state") == "ended" and by_itself and not row.get("session") else ""',
+        'if code != "" else ""',
     ),
     Mutant(
         "a check-in believed too much",
