@@ -207,3 +207,29 @@ def test_a_stage_without_a_machine_that_was_taken_out_keeps_the_others_and_who_i
     stage = state(taken(), made(1)).releases[1].stage("scheduler")
     assert stage.among({"scheduler", "uat"}) == stage
     assert (stage.among({"uat"}).machines, stage.among({"uat"}).always) == ((), frozenset())
+
+
+def receipt(number: int, *, how: str = "ran", breaks: bool = True):
+    return ("receipt", {"fence": 1, "release": number, "step": "migrate", "how": how, "breaks_older": breaks})
+
+
+@pytest.mark.parametrize(
+    ("said", "barrier"),
+    [
+        ([receipt(1)], 1),
+        ([receipt(1), receipt(2, how="verified")], 1),  # the flag was left in the fleet file
+        ([receipt(1, breaks=False), receipt(2, how="verified")], 2),  # somebody ran it by hand
+        ([receipt(1), receipt(2, how="verified", breaks=False), receipt(3, how="verified")], 1),  # the way back
+        ([receipt(1), receipt(2)], 2),
+    ],
+)
+def test_law_5_the_barrier_rises_when_the_schema_has_moved_and_not_when_it_is_looked_at_again(said, barrier):
+    """Found by the simulation (seed 10270): a rollback raised the barrier above releases that were fine."""
+    assert state(taken(), made(1), made(2), made(3, rollback_to=1), *said).barrier == barrier
+
+
+def test_law_5_a_breaking_step_that_a_person_settled_as_done_raises_the_barrier():
+    claim = ("claimed", {**claimed()[1], "breaks_older": True})
+    drafts = [taken(), made(1), claim, ("resolved", {"claim": "c", "how": "done"})]
+    assert state(*drafts).barrier == 1
+    assert state(*drafts[:-1], ("resolved", {"claim": "c", "how": "not-run"})).barrier == 0

@@ -275,6 +275,7 @@ class Agent:
 
     async def _go_back(self, *, was: int, problem: str) -> Ending:
         box, release = self.box, self.order.release
+        order = dataclasses.replace(self.order, barrier=max(self.order.barrier, await self._barrier_now()))
         started = [entry for entry in box.journal if entry["what"] == "once-started"]
         has_adopted = box.info(0).get("state") == CONFIRMED
         way = carrying_out.way_back(
@@ -282,7 +283,7 @@ class Agent:
             was=was,
             was_complete=box.is_complete(was),
             last_good=carrying_out.last_good(release, confirmed=box.confirmed, has_adopted=has_adopted),
-            barrier=carrying_out.barrier(self.order, started=started),
+            barrier=carrying_out.barrier(order, started=started),
         )
         if way.barred:
             return Ending(Outcome.FAILED, f"not switched back: the schema has moved\n{problem}", was)
@@ -433,6 +434,15 @@ class Agent:
         self._look = None
         if answer:
             raise Interrupted(f"stopped before the switch: {answer}")
+
+    async def _barrier_now(self) -> int:
+        if not self._fence:
+            return 0
+        try:
+            log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read)
+        except LedgerError:
+            return 0
+        return self.world.folded(log).barrier
 
     async def _overtaken(self) -> str:
         try:

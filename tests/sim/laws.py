@@ -70,6 +70,8 @@ class Observer:
         self.highest: dict[str, int] = {}
         self.silent: set[tuple[str, str]] = set()
         self.barrier = 0
+        self.barrier_s = 0.0
+        self.broke_before = False
         self.may_take: dict[str, int] = {}
         self.attempts: dict[tuple[str, int], int] = {}
 
@@ -190,8 +192,11 @@ class Observer:
         made = self.made[record.body["release"]]
         if not self._world.database.has(made.commit):
             raise Violation(f"law 4: a receipt for release {made.number}, and the database lacks it")
-        if record.body.get("breaks_older"):
-            self.barrier = max(self.barrier, made.number)
+        breaks = bool(record.body.get("breaks_older"))
+        ran = record.body["how"] != "verified"
+        if breaks and (ran or not (made.rollback_to or self.broke_before)) and made.number > self.barrier:
+            self.barrier, self.barrier_s = made.number, self._world.loop.now
+        self.broke_before = breaks
         self._claim_ended(record)
 
     def _claim_ended(self, record: Record) -> None:
@@ -280,7 +285,9 @@ class Observer:
 
     def goes_back(self, box: Box, release: int) -> None:
         """Laws 5 and 7, as a machine switches back."""
-        if release < self.barrier:
+        just_now = self._world.loop.now - self.barrier_s < _ONE_READ_S
+        no_news = just_now or self._world.is_cut(f"{box.name} to ledger") or self._world.is_faulty_now
+        if release < self.barrier and not no_news:
             raise Violation(f"law 5: {box.name} goes back to release {release}, below the barrier {self.barrier}")
         if not box.is_complete(release):
             raise Violation(f"law 7: {box.name} goes back to release {release}, which is not complete")

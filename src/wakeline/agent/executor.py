@@ -202,12 +202,13 @@ class Executor:
 
     def _go_back(self, bench: steps.Bench, *, was: int, problem: str) -> Ending:
         """Back to what ran, or to the last release that was good here; never below the barrier."""
+        order = dataclasses.replace(self.order, barrier=max(self.order.barrier, self._watch.barrier()))
         way = carrying_out.way_back(
             self.order.release,
             was=was,
             was_complete=self.releases.is_complete(was),
             last_good=self.releases.last_good(),
-            barrier=carrying_out.barrier(self.order, started=self._journal.newest_first("once-started")),
+            barrier=carrying_out.barrier(order, started=self._journal.newest_first("once-started")),
         )
         target = way.to
         if way.barred:

@@ -40,14 +40,22 @@ class Watch:
             self._look = threading.Thread(target=self._read, daemon=True)
             self._look.start()
 
+    def barrier(self) -> int:
+        """The lowest release that may be gone back to, as the ledger has it now; 0 where there is no news."""
+        self._finish_looking()
+        return self._state.barrier if self._state else 0
+
     def check(self) -> None:
         """Raises Interrupted when the order no longer counts."""
+        self._finish_looking()
+        if self._answer:
+            raise Interrupted(f"stopped before the switch: {self._answer}")
+
+    def _finish_looking(self) -> None:
         self.begin()
         if self._look is not None:
             self._look.join()
             self._look = None
-        if self._answer:
-            raise Interrupted(f"stopped before the switch: {self._answer}")
 
     def _read(self) -> None:
         url = self.home.config.get("ledger")

@@ -76,6 +76,7 @@ class OnceWanted:
     machine: str
     step: str
     claim: str
+    breaks_older: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +262,8 @@ def _once_wanted(rollout: Rollout, event: OnceWanted) -> tuple[Rollout, list[Com
         return rollout, []  # doubled: this claim was given once, and is never given again
     if rollout.stopping or rollout.open_claim:
         return rollout, [Stop(event.machine, rollout.stopping or "another once-step is open")]
-    body = {"claim": event.claim, "release": rollout.release, "step": event.step, "machine": event.machine}
+    body: dict[str, Any] = {"claim": event.claim, "release": rollout.release, "step": event.step}
+    body.update(machine=event.machine, breaks_older=event.breaks_older)
     claims = rollout.claims | {event.claim}
     rollout = dataclasses.replace(rollout, open_claim=event.claim, open_step=event.step, claims=claims)
     return rollout, [Write(Draft("claimed", body)), GiveClaim(event.machine, event.step, event.claim)]

@@ -110,6 +110,7 @@ class Claim:
     replaces: str = ""
     ended: str = ""
     cause: str = ""
+    breaks_older: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +158,7 @@ class State:
     joined: Mapping[tuple[int, str], Record] = dataclasses.field(default_factory=dict)
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     barrier: int = 0
+    breaking: Mapping[str, bool] = dataclasses.field(default_factory=dict)
     retries: Mapping[tuple[int, str], int] = dataclasses.field(default_factory=dict)
 
     @property
@@ -416,7 +418,13 @@ def _release_ended(folding: dict[str, Any], record: Record) -> None:
 def _claimed(folding: dict[str, Any], record: Record) -> None:
     body = record.body
     claim = Claim(
-        body["claim"], int(body["release"]), body["step"], body["machine"], int(body["fence"]), body.get("replaces", "")
+        body["claim"],
+        int(body["release"]),
+        body["step"],
+        body["machine"],
+        int(body["fence"]),
+        body.get("replaces", ""),
+        breaks_older=bool(body.get("breaks_older")),
     )
     folding["claims"][claim.id] = claim
 
@@ -425,8 +433,23 @@ def _receipt(folding: dict[str, Any], record: Record) -> None:
     body = record.body
     folding["receipts"][int(body["release"]), body["step"]] = str(body.get("how", "ran"))
     _end_claim(folding, body.get("claim", ""), ended="ok", cause="")
-    if body.get("breaks_older"):
+    breaks = bool(body.get("breaks_older"))
+    if breaks and _is_news(folding, body):
         folding["barrier"] = max(folding["barrier"], int(body["release"]))
+    folding["breaking"][body["step"]] = breaks
+
+
+def _is_news(folding: dict[str, Any], body: Mapping[str, Any]) -> bool:
+    """Law 5: whether a receipt of a step that breaks older releases says that the schema has moved just now.
+
+    It has when the step ran. A database that had it already has moved only if the release before said nothing of the
+    kind: somebody ran it by hand. On the way back nothing moves.
+    """
+    if body.get("how") != "verified":
+        return True
+    release = folding["releases"].get(int(body["release"]))
+    goes_back = release is not None and release.rollback_to
+    return not goes_back and not folding["breaking"].get(body["step"], False)
 
 
 def _once_failed(folding: dict[str, Any], record: Record) -> None:
@@ -441,6 +464,7 @@ def _resolved(folding: dict[str, Any], record: Record) -> None:
     _end_claim(folding, claim.id, ended=body["how"], cause="")
     if body["how"] == "done":
         folding["receipts"][claim.release, claim.step] = "resolved"
+        folding["barrier"] = max(folding["barrier"], claim.release if claim.breaks_older else 0)
 
 
 def _end_claim(folding: dict[str, Any], claim_id: str, *, ended: str, cause: str) -> None:

@@ -275,7 +275,7 @@ class Walk:
             self._start(self._collect(name, event.get("reports")))
         step = _step(order, str(event.get("step", "")))
         if kind == "claim_wanted" and step:
-            self._events.put_nowait(rollout.OnceWanted(name, step.name, secrets.token_hex(8)))
+            self._events.put_nowait(rollout.OnceWanted(name, step.name, secrets.token_hex(8), step.breaks_older))
         elif kind == "verified" and step and event.get("answer") == "has":
             self._events.put_nowait(rollout.OnceVerified(name, step.name, step.breaks_older))
         elif kind == "once_finished" and step:
