@@ -159,10 +159,14 @@ class Agent:
             await self._check_in(ending)
 
     def _cut_off(self, runs: int) -> Order | None:
-        saved: Order | None = self.box.disk.read("order")
-        if saved is None or saved.release != runs or self.box.info(runs).get("state") == CONFIRMED:
+        saved = self._order_of(runs)
+        if saved is None or self.box.info(runs).get("state") == CONFIRMED:
             return None
         return saved if carrying_out.was_cut_off(runs, entries=self.box.journal) else None
+
+    def _order_of(self, release: int | None) -> Order | None:
+        kept = [self.box.disk.read(name) for name in ("switched", "order")]
+        return next((order for order in kept if order is not None and order.release == release), None)
 
     def _approved(self, state: State, decision: CatchUp) -> Order:
         record = state.orders[decision.release, decision.stage]
@@ -171,11 +175,11 @@ class Agent:
 
     async def _confirm_switch(self) -> None:
         box = self.box
-        saved = box.disk.read("order")
+        saved = self._order_of(box.current)
         if saved is None:
             return
         self._order = saved
-        if box.current != self.order.release or box.info(box.current).get("state") == CONFIRMED:
+        if box.info(box.current).get("state") == CONFIRMED:
             return
         await self.work(1.0)
         ending = await self._healthy_or_back(was=self._switched_from())
@@ -224,6 +228,8 @@ class Agent:
             if self.stopping:
                 raise Interrupted(f"stopped before the switch: {self.stopping}")
             await self._check_that_it_counts()
+            box.disk.write("switched", self.order)
+            await self.work(0.01)
             box.write_journal("switch", release=release, was=was or 0)
             await self.work(0.01)
             self.world.observer.switches(box, release, self._fence)

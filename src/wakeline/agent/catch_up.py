@@ -11,6 +11,7 @@ Laws that live here:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import sys
@@ -148,15 +149,22 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
 
 def _cut_off(home: Home, runs: int, journal: Journal) -> Order | None:
     """The order that was carried out when its run was cut off after the switch: services may still run the old one."""
-    if not carrying_out.was_cut_off(runs, entries=journal.entries):
-        return None
-    try:
-        order = order_from_json(durable.read_json(home.saved_order))
-    except BadOrder:
+    order = _order_of(home, runs) if carrying_out.was_cut_off(runs, entries=journal.entries) else None
+    if order is None:
         return None
     place = in_place.Checkout if order.layout is Layout.IN_PLACE else layout.Releases
     confirmed = place(order, home=home).info(runs).get("state") == layout.CONFIRMED
-    return order if order.release == runs and not confirmed else None
+    return None if confirmed else order
+
+
+def _order_of(home: Home, release: int | None) -> Order | None:
+    """The order that a release came with, if this machine still has it."""
+    for place in (home.switched_order, home.saved_order):
+        with contextlib.suppress(BadOrder):
+            order = order_from_json(durable.read_json(place))
+            if order.release == release:
+                return order
+    return None
 
 
 def reverse_interrupted(home: Home) -> None:
@@ -186,9 +194,8 @@ def _executor(order: Order, *, home: Home, channel: wire.Channel, journal: Journ
 
 def _confirm_switch(home: Home, journal: Journal) -> None:
     """After the services of a boot: confirm what was switched, or go back. Nothing to do is no news."""
-    try:
-        order = order_from_json(durable.read_json(home.saved_order))
-    except BadOrder:
+    order = _order_of(home, in_place.runs_now(home, Path(str(home.config.get("path", "")))))
+    if order is None:
         return
     run = _executor(order, home=home, channel=_channel(home), journal=journal)
     if run.releases.current() != order.release or run.releases.info(order.release).get("state") == layout.CONFIRMED:

@@ -127,6 +127,7 @@ class Executor:
             self._watch.check()
         with holding_off.shutdown(app=order.app, environment=order.environment):
             if how is Begin.MAKE_READY:
+                durable.write_json(self._home.switched_order, order.to_json())
                 self._journal.write("switch", release=order.release, was=was or 0)
                 self.releases.switch(order.release)
                 self._channel.send("switched", was=was or 0, now=order.release)

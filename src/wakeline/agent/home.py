@@ -63,6 +63,11 @@ class Home:
         """The last accepted order, for the confirmation after a boot."""
         return self.folder / "order.json"
 
+    @property
+    def switched_order(self) -> Path:
+        """The order of the release that was switched to last: a later one may be accepted and come to nothing."""
+        return self.folder / "switched.json"
+
     def log(self, release: int, step: str) -> Path:
         """The log of one step of one release."""
         return self.folder / "logs" / str(release) / f"{file_name(step)}.log"
