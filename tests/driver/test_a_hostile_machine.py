@@ -24,6 +24,7 @@ from wakeline.driver.writer import Writer
 from wakeline.edges.agent_file import AgentFile
 from wakeline.edges.clock import boottime_s
 from wakeline.edges.ledgers.sqlite import SqliteLedger
+from wakeline.edges.transports import Conversation, Lost
 from wakeline.edges.transports.local import LocalTransport
 
 STAGES = (
@@ -165,3 +166,11 @@ def test_it_cannot_pass_its_words_for_the_runners_own(hostile, kind):
     run = hostile(f"say({kind!r}, text='lies', outcome='ok')\nsay('finished', outcome='ok')")
     assert run.outcomes() == {**FINE, "uat": Outcome.OK}
     assert [notice for notice in run.told if notice.kind == kind and notice.data.get("text") == "lies"] == []
+
+
+def test_an_order_whose_sending_ended_in_an_error_may_have_arrived(hostile, monkeypatch):
+    async def breaks(_conversation, _message):
+        raise Lost("the contact was lost")
+
+    monkeypatch.setattr(Conversation, "send", breaks)
+    assert hostile("").outcomes() == {"scheduler": Outcome.UNKNOWN, "uat": Outcome.WITHHELD}
