@@ -127,7 +127,7 @@ MUTANTS = (
         '_end_claim(folding, body.get("claim", ""), ended="ok", cause="")',
         "None",
     ),
-    Mutant("no barrier is raised", "5", f"{_STATE}:_receipt", 'if body.get("breaks_older"):', "if not body:"),
+    Mutant("no barrier is raised", "5", f"{_STATE}:_receipt", "if breaks and _is_news(folding, body):", "if not body:"),
     Mutant(
         "an open claim blocks nobody",
         "4",
