@@ -219,7 +219,6 @@ class Walk:
             conversation = self._conversations[name] = await self._agent(name)
             state = self._holder.writer.state
             facts = {"fence": self._holder.fence, "barrier": state.barrier, "machine_id": state.machines.get(name, "")}
-            accepted = True  # what is written from here on may arrive although its sender hears of an error
             await conversation.send({"do": "run", "order": order.to_json(), **facts})
             async with asyncio.timeout(limit_s):
                 await self._listen(order, conversation)
