@@ -1,6 +1,7 @@
 """Records are chained by hash, and the first bad one is named."""
 
 import dataclasses
+import hashlib
 
 import pytest
 
@@ -11,6 +12,12 @@ def a_log(count: int = 4) -> list[str]:
     drafts = [Draft("note", {"number": number}) for number in range(count)]
     records = chain(drafts, ids=[f"id{n}" for n in range(count)], previous=GENESIS, at="2026-01-01T00:00:00Z", by="ann")
     return [record.line for record in records]
+
+
+def test_a_record_that_was_read_has_the_hash_of_one_that_was_written():
+    (made,) = chain([Draft("held", {"machine": "ü\u2028"})], ids=["a"], previous=GENESIS, at="t", by="ann")
+    (found,) = verify([made.line + "\n"])
+    assert found.hash == made.hash == hashlib.sha256(made.line.encode()).hexdigest()
 
 
 def test_a_chain_reads_back_as_it_was_written():

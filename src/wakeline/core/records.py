@@ -19,6 +19,7 @@ from typing import Any
 
 RECORD_VERSION = 1
 GENESIS = "0" * 64
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 RESERVED = frozenset({"version", "id", "previous", "kind", "at", "by"})
 
 
@@ -64,7 +65,7 @@ class Record:
     @property
     def line(self) -> str:
         """The canonical text that is hashed: sorted keys, no spaces, no line break inside."""
-        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return _CANONICAL.encode(self.to_json())
 
     @functools.cached_property
     def hash(self) -> str:
@@ -108,13 +109,15 @@ def verify(lines: Iterable[str], *, previous: str = GENESIS, start: int = 1) -> 
     seen = set()
     for position, line in enumerate(lines, start):
         record = record_from_line(line, position=position)
-        if record.line != line.rstrip("\n"):
+        text = line.rstrip("\n")
+        if record.line != text:
             raise BadLog(position, "its text is not canonical: it was changed after it was written")
         if record.previous != previous:
             raise BadLog(position, "its `previous` is not the hash of the record before it")
         if record.id in seen:
             raise BadLog(position, f"id {record.id} stands in the log twice")
         seen.add(record.id)
-        previous = record.hash
+        # The text is canonical, so its hash is the record's: put where the property keeps it, not written out again.
+        record.__dict__["hash"] = previous = hashlib.sha256(text.encode()).hexdigest()
         records.append(record)
     return tuple(records)

@@ -287,7 +287,7 @@ def _request_superseded(folding: dict[str, Any], record: Record) -> None:
 def _release_made(folding: dict[str, Any], record: Record) -> None:
     body = record.body
     number = int(body["release"])
-    if number <= max(folding["releases"], default=0):
+    if number <= next(reversed(folding["releases"]), 0):  # numbers only grow, so the last one is the highest
         return
     stages = tuple(_stage_plan(stage) for stage in body["stages"])
     folding["releases"][number] = Release(
