@@ -21,7 +21,7 @@ from wakeline.driver.writer import Writer
 from wakeline.edges.agent_file import AgentFile
 from wakeline.edges.clock import boottime_s
 from wakeline.edges.ledgers.sqlite import SqliteLedger
-from wakeline.edges.transports import NotReached
+from wakeline.edges.transports import Lost, NotReached
 from wakeline.edges.transports.local import LocalConnection, LocalTransport
 
 STAGES = (
@@ -44,6 +44,7 @@ class Noting:
 
     log: Path
     fails: int = 0
+    loses: bool = False
     starts: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
     async def connect(self, machine: Machine, *, limit_s: float) -> LocalConnection:
@@ -54,17 +55,26 @@ class Noting:
             self.starts.append((machine.name, len(self.log.read_text().splitlines())))
             if len(self.starts) <= self.fails:
                 raise NotReached(Phase.AGENT, "it cannot be placed")
+            if self.loses and machine.name == "uat":
+                raise Lost("the contact was lost")
             return await converse(*arguments, **more)
 
         connection.converse = noting
         return connection
 
 
-def walk(folder: Path, *, outcome: str = "ok", fails: int = 0, reached: tuple[str, ...] = ("scheduler", "uat")):
+def walk(
+    folder: Path,
+    *,
+    outcome: str = "ok",
+    fails: int = 0,
+    loses: bool = False,
+    reached: tuple[str, ...] = ("scheduler", "uat"),
+):
     """One walk over two folders. Returns the rollout and the starts."""
     log = folder / "records"
     log.write_text("")
-    way = Noting(log, fails)
+    way = Noting(log, fails, loses)
     machines, orders = {}, {}
     for name in ("scheduler", "uat"):
         agent = folder / name / "home" / "agents" / "early"
@@ -120,6 +130,11 @@ def test_a_withheld_machine_gets_no_order_though_its_agent_waits(tmp_path):
     done, starts = walk(tmp_path, outcome="failed")
     assert done.results == {"scheduler": Outcome.FAILED, "uat": Outcome.WITHHELD}
     assert ("uat", 0) in starts
+
+
+def test_law_3_contact_lost_between_the_knock_and_the_order_is_unknown_and_neither_failed_nor_asleep(tmp_path):
+    done, _ = walk(tmp_path, loses=True)
+    assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.UNKNOWN}
 
 
 @pytest.mark.parametrize("reached", [("scheduler",)])
