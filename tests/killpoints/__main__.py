@@ -153,6 +153,7 @@ def _sum(parts: list[list[Row]]) -> list[Row]:
     for part in parts:
         for row in part:
             whole = rows.setdefault((row.operation, row.fault), Row(row.operation, row.fault, row.calls, of=row.of))
+            whole.calls, whole.of = max(whole.calls, row.calls), max(whole.of, row.of)
             whole.points += row.points
             whole.violations += row.violations
     return list(rows.values())
@@ -161,7 +162,7 @@ def _sum(parts: list[list[Row]]) -> list[Row]:
 def _table(rows: list[Row]) -> str:
     lines = [f"{'operation':<10} {'fault':<16} {'calls':>6} {'points':>13} {'violations':>10}"]
     for row in rows:
-        done = str(row.of) if row.points == row.of else f"{row.points} of {row.of}"
+        done = str(row.points) if row.points >= row.of else f"{row.points} of {row.of}"
         lines.append(f"{row.operation:<10} {row.fault:<16} {row.calls:>6} {done:>13} {row.violations:>10}")
     return "\n".join(lines)
 

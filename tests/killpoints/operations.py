@@ -87,7 +87,7 @@ class DeployOrder(Operation):
         broken = (
             [] if told.outcome in ("ok", "unchanged") else [f"the next run: {told.outcome or told.code} {told.cause}"]
         )
-        served = (world.outside / "served").read_text()
+        served = _served(world)
         if served != f"v{self.lands_on}":
             broken.append(f"{served} is served")
         return broken + self.current(world, {self.lands_on}) + _journal(world)
@@ -148,7 +148,7 @@ class GoBack(DeployOrder):
     def again(self, world: World) -> list[str]:
         told = world.run(self.order)
         broken = [] if told.outcome == "failed" else [f"the next run: {told.outcome or told.code} {told.cause}"]
-        served = (world.outside / "served").read_text()
+        served = _served(world)
         return broken + ([f"{served} is served"] if served != "v2" else []) + self.current(world, {2}) + _journal(world)
 
 
@@ -436,6 +436,12 @@ OPERATIONS: tuple[type[Operation], ...] = (
     *(WriteJournal, Switch, AppendSqlite, AppendGit),
     *(First, DeployOrder, RunOnce, GoBack, CatchUp, InPlace, SetUp),
 )
+
+
+def _served(world: World) -> str:
+    """What the service was last started with; nothing where it never was."""
+    place = world.outside / "served"
+    return place.read_text() if place.exists() else ""
 
 
 def _journal(world: World) -> list[str]:

@@ -20,7 +20,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from wakeline.agent.home import file_name
 from wakeline.agent.journal import Journal
 
 RUNNING, ENDED, NOT_STARTED, NOBODY_KNOWS = "running", "ended", "not-started", "nobody-knows"
+_CARRIED = b"WAKELINE_CLAIM="
 _FOR_EVER_S = 10 * 365 * 86400.0
 
 
@@ -45,29 +46,27 @@ class Kept:
         code = durable.read_json(self.folder / "result.json").get("exit")
         return code if isinstance(code, int) else None
 
-    @property
-    def state(self) -> str:
-        """Whether the command, with everything that it started, still runs."""
-        if not lock.is_free(self.folder / "running") or _carried_by_a_process(self.folder.name):
+    def state(self, *, carried: Collection[str]) -> str:
+        """Whether the command, with everything that it started, still runs. `carried` are `claims_of_processes()`."""
+        if not lock.is_free(self.folder / "running") or self.folder.name in carried:
             return RUNNING
         if not (self.folder / "started").exists():
             return NOT_STARTED
         return ENDED if self.exit is not None else NOBODY_KNOWS
 
 
-def _carried_by_a_process(claim: str) -> bool:
-    """Whether a process has this claim in its environment: one that closed the lock it inherited is found by it.
+def claims_of_processes() -> frozenset[str]:
+    """The claims that processes of this machine carry in their environment, as the names of their folders.
 
-    Seen: Python starts children with all descriptors closed, so a migration's own children do not hold the lock.
+    One that closed the lock it inherited is found by it. Seen: Python starts children with all descriptors closed, so a
+    migration's own children do not hold the lock.
     """
-    needle = b"WAKELINE_CLAIM=" + claim.encode() + b"\0"
+    found = set()
     for place in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if needle in b"\0" + place.read_bytes() + b"\0":
-                return True
-        except OSError:  # it has ended, or is another user's: ours are the deploy user's own
-            continue
-    return False
+        with contextlib.suppress(OSError):  # it has ended, or is another user's: ours are the deploy user's own
+            values = (value for value in place.read_bytes().split(b"\0") if value.startswith(_CARRIED))
+            found |= {file_name(value[len(_CARRIED) :].decode("utf-8", "replace")) for value in values}
+    return frozenset(found)
 
 
 def kept(home: Path, claim: str) -> Kept:
@@ -78,11 +77,12 @@ def kept(home: Path, claim: str) -> Kept:
 def claims(home: Path, journal: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every once-step that was started here, oldest first, with what became of its command."""
     started = [entry for entry in journal if entry["what"] == "once-started" and isinstance(entry.get("claim"), str)]
-    found = []
+    found: list[dict[str, Any]] = []
+    carried = claims_of_processes() if started else frozenset()
     for entry in started:
         place = kept(home, entry["claim"])
         facts = {key: entry.get(key) for key in ("claim", "step", "release")}
-        found.append({**facts, "state": place.state, "exit": place.exit})
+        found.append({**facts, "state": place.state(carried=carried), "exit": place.exit})
     return found
 
 
