@@ -158,7 +158,9 @@ def test_past_its_time_limit_a_once_step_is_not_ended_and_its_claim_stays_open(b
     talk = box.run(lead(box, 1, migrate(box, f"echo $$ >{{root}}/pid; {SLOW}", timeout_s=1.0)))
     assert "stays open: wakeline resolve" in talk.events[-1]["cause"]
     assert not talk.of("once_finished")
-    assert is_alive(int((box.root / "pid").read_text()))
+    pid = box.root / "pid"
+    until(lambda: pid.exists() and pid.read_text().strip(), "the command has come to its first line")
+    assert is_alive(int(pid.read_text()))
     (box.root / "gate").touch()
     until(lambda: status(box)["claims"][0]["state"] == "ended", "the once-step has ended")
     assert ran(box) == 1

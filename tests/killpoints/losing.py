@@ -29,6 +29,7 @@ with contextlib.suppress(ImportError, OSError):  # no package, or no libfuse3: `
     import mfusepy
 
 NEVER = 1 << 60
+_BY_SIGNAL = 8  # what fuse_main returns when a signal has ended its loop
 Base = object if mfusepy is None else mfusepy.Operations
 
 
@@ -288,6 +289,9 @@ class Mounted:
         while subprocess.run(["fusermount3", "-u", self.mountpoint], check=False, capture_output=True).returncode:
             assert time.monotonic() < ends, f"{self.mountpoint} stays busy"
             time.sleep(0.02)
+        # Another mount namespace (a container that started meanwhile) may have a copy of the mount: the kernel then
+        # keeps it, and the server would wait for ever. libfuse ends its loop on SIGTERM.
+        os.kill(self.pid, signal.SIGTERM)
         root, changes, met = self._end.recv()
         self._server.join()
         return (after_the_cut(root, keeps_names=cut == "names") if cut else root), changes, met
@@ -309,7 +313,11 @@ def mount(root: Node, mountpoint: Path, fault: Fault = Fault()) -> Mounted:
 
 def _serve(root: Node, mountpoint: Path, fault: Fault, above: int, end: multiprocessing.connection.Connection) -> None:
     disk = Disk(root, fault, on_cut=lambda: kill_below(above, spare=os.getpid()))
-    mfusepy.FUSE(disk, str(mountpoint), foreground=True, nothreads=True)
+    try:
+        mfusepy.FUSE(disk, str(mountpoint), foreground=True, nothreads=True)
+    except RuntimeError as error:
+        if error.args != (_BY_SIGNAL,):
+            raise
     end.send((root, disk.changes, disk.changes >= fault.at))
     end.close()
 
