@@ -159,6 +159,16 @@ def test_a_running_once_step_is_never_signalled():
     assert (walk.ended, walk.results["uat"]) == ("interrupted", Outcome.WITHHELD)
 
 
+def test_law_4_a_lead_that_fails_with_its_claim_open_is_in_doubt_and_not_failed():
+    walk, _ = take(rollout(), awake("scheduler"), awake("uat"), OnceWanted("scheduler", "migrate", "c1"))
+    walk, commands = take(walk, failed("scheduler"))
+    assert walk.results == {"scheduler": Outcome.UNKNOWN, "uat": Outcome.WITHHELD}
+    assert [each["outcome"] for each in written(commands, "outcome")] == ["unknown", "withheld"]
+    walk, _ = take(rollout(), awake("scheduler"), awake("uat"), OnceWanted("scheduler", "migrate", "c1"))
+    walk, _ = take(walk, OnceEnded("scheduler", "migrate", "c1", passed=False), failed("scheduler"))
+    assert walk.results["scheduler"] is Outcome.FAILED
+
+
 def test_a_stop_reaches_every_running_machine_and_starts_nothing_new():
     first = stage("first", "a", "b", always=("a", "b"))
     walk, _ = take(rollout(first, FRONTEND), awake("a"), awake("b"), awake("uat"))

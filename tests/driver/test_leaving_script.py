@@ -115,7 +115,7 @@ def test_no_service_of_the_application_is_touched(box):
     assert [line for line in changing if "gunicorn" in line] == []
     stopped = {line.split()[2] for line in changing if line.split()[1] == "stop"}
     assert stopped == {f"wakeline-shop-uat-{each}" for each in (
-        "helper.socket", "boot.service", "confirm.service", "catchup.service", "catchup.timer"
+        "helper.socket", "boot.service", "confirm.service", "catchup.service", "catchup.timer", "resume.service"
     )}  # fmt: skip
     assert changing[-1] == "--no-pager daemon-reload"
 

@@ -28,7 +28,9 @@ def test_an_on_demand_machine_on_hold_is_left_out_and_the_run_is_good(deployed):
     assert sent_to(deployed, "uat") == [1]
     assert deployed.releases("uat") == ["1"], "nothing was even laid out there"
     assert "uat is on hold: a demo at ten" in deployed.wakeline("status").err
-    assert "not release 2: uat is on hold: a demo at ten" in deployed.wakeline("explain", "uat").out
+    explained = deployed.wakeline("explain", "uat").out
+    assert "it stays where it is: uat is on hold: a demo at ten" in explained
+    assert "to lift the hold: wakeline unhold uat" in explained
 
 
 def test_a_hold_survives_setup_and_stops_catch_up_until_it_is_lifted(deployed):

@@ -62,12 +62,20 @@ class PostgreSQL:
         """True when the lock is ours now. Raises Refused where it would keep nobody out."""
         if not _first(self._ask(f"select pg_try_advisory_lock({KEY})")):
             return False
-        if _first(self._connect()(f"select pg_try_advisory_lock({KEY})")):
+        second = self._connect()
+        if _first(second(f"select pg_try_advisory_lock({KEY})")):
             text = (
                 "a second connection got the same lock: a pooler in transaction mode is in between, and it is no lock"
             )
-            raise Refused(f"{text}; let `lock` connect to the database itself")
+            raise Refused(f"{text}; let `lock` connect to the database itself{self._given_back(second)}")
         return True
+
+    def _given_back(self, second: Ask) -> str:
+        """Take back what was taken of sessions that are the pooler's, and outlive ours. Says whose lock is left."""
+        for ask in (second, self._ask):
+            ask("select pg_advisory_unlock_all()")
+        left = self.holder()
+        return f". The pooler's session still has it, until that ends: {left}" if left else ""
 
     def holder(self) -> str:
         """Who has it."""

@@ -250,6 +250,9 @@ def _finished(rollout: Rollout, event: Finished) -> tuple[Rollout, list[Command]
     if event.machine not in rollout.running:
         return rollout, []  # doubled, or of an earlier rollout
     rollout = dataclasses.replace(rollout, running=rollout.running - {event.machine})
+    if event.outcome is Outcome.FAILED and event.machine == rollout.lead and rollout.open_claim:
+        # In doubt is no failure (law 4): once it is settled, this very release is carried on.
+        event = dataclasses.replace(event, outcome=Outcome.UNKNOWN)
     if event.held:
         rollout = dataclasses.replace(rollout, held={**rollout.held, event.machine: event.cause})
     return _settle(rollout, event)
