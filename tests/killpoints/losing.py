@@ -29,6 +29,7 @@ with contextlib.suppress(ImportError, OSError):  # no package, or no libfuse3: `
     import mfusepy
 
 NEVER = 1 << 60
+_HAND_OVER_S = 5.0
 _BY_SIGNAL = 8  # what fuse_main returns when a signal has ended its loop
 Base = object if mfusepy is None else mfusepy.Operations
 
@@ -290,8 +291,10 @@ class Mounted:
             assert time.monotonic() < ends, f"{self.mountpoint} stays busy"
             time.sleep(0.02)
         # Another mount namespace (a container that started meanwhile) may have a copy of the mount: the kernel then
-        # keeps it, and the server would wait for ever. libfuse ends its loop on SIGTERM.
-        os.kill(self.pid, signal.SIGTERM)
+        # keeps it, and the server would wait for ever. libfuse ends its loop on SIGTERM; one that has ended its loop by
+        # itself would die of it before it has handed the disk over, so it is asked for that first.
+        if not self._end.poll(_HAND_OVER_S):
+            os.kill(self.pid, signal.SIGTERM)
         root, changes, met = self._end.recv()
         self._server.join()
         return (after_the_cut(root, keeps_names=cut == "names") if cut else root), changes, met
