@@ -46,13 +46,20 @@ class Storm:
         until(lambda: machine.http() in versions, limit_s=90, what=f"{machine.name} serves one of {versions}")
 
     def deploy_all(self, version: str) -> None:
-        """The next deploy carries on. Only what nobody but a person can know is told by one, who looks first."""
-        for _ in range(3):
-            said = self.fleet.wakeline("deploy", limit_s=300)
-            if said.code != 4:
+        """The next deploy carries on; a release that failed, where the storm hit the database, is asked for by `retry`.
+
+        Only what nobody but a person can know is told by one, who looks first.
+        """
+        verb = "deploy"
+        for _ in range(5):
+            until(self._has_database, limit_s=90, what="the database is back")
+            said = self.fleet.wakeline(verb, limit_s=300)
+            if said.code == 0:
                 break
-            self.settled_by_a_person += 1
-            self.fleet.wakeline("resolve", "migrate", "--done" if self._has_it() else "--not-run")
+            if said.code == 4:
+                self.settled_by_a_person += 1
+                self.fleet.wakeline("resolve", "migrate", "--done" if self._has_it() else "--not-run")
+            verb = "retry" if said.code == 3 else "deploy"
         assert said.code == 0, said.err + said.out
         for machine in self.fleet.machines.values():
             self.serves(machine, {version})
@@ -65,6 +72,10 @@ class Storm:
         for start, count in collections.Counter(self.fleet.migrate_starts).items():
             release = int(start.partition(":")[2])
             assert count <= 1 + settled.count(release), f"{start}: {count} starts, settled: {settled}"
+
+    def _has_database(self) -> bool:
+        ready = "pg_isready -q -h /var/run/postgresql && echo ready"
+        return bool(self.fleet.scheduler.run(ready, check=False))
 
     def _has_it(self) -> bool:
         return self.release == 0 or f"{self.release + 2:04}_next" in self.fleet.applied
