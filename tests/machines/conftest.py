@@ -94,8 +94,10 @@ WantedBy=multi-user.target
 """
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs root. Each worker has a testbed of its own."""
+    """Everything here needs root. Each worker has a testbed of its own. What takes minutes goes first."""
+    items.sort(key=lambda item: "test_power_cuts" not in item.nodeid)
     for item in items:
         if Path(item.path).parent == Path(__file__).parent:
             item.add_marker(pytest.mark.machines)

@@ -87,6 +87,8 @@ class Releases:
         order = self._order
         pin = f"refs/wakeline/releases/{order.release}"
         repository.ensure_mirror(self.mirror)
+        if shutil.disk_usage(self.path).free < _SPACE_FLOOR:
+            self._make_room()
         repository.fetch(self.mirror, url=order.git, commit=order.commit, branch=order.branch, pin=pin)
         for each in order.repositories:
             mirror = repository.ensure_mirror(self._mirror_of(each.path))
