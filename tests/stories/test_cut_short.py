@@ -146,7 +146,7 @@ def test_an_agent_that_was_killed_between_switch_and_restart_is_made_up_for_at_t
     running = fleet.begin("deploy")
     began(fleet)
     lock = fleet.root / "machines" / "scheduler" / "home" / "shop" / "uat" / "lock"
-    os.killpg(int(lock.read_text()), signal.SIGKILL)
+    os.killpg(int(lock.read_text().split()[0]), signal.SIGKILL)
     assert running.wait(timeout=60) == 1
     running.communicate()
     assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/2", "one")

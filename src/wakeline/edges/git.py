@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ IDENTITY = {
 _KEPT = ("HOME", "PATH", "USER", "LOGNAME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_SSH", "TMPDIR", "XDG_CONFIG_HOME")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "GIT_SSL_CAINFO")
 _WORDS_KEPT = 800
+_LOCK_S, _LOCK_LOOK_S = 90.0, 0.02
 
 
 class GitFailed(WakelineError):
@@ -191,9 +193,21 @@ def missing(commits: Iterable[str], *, at: Path) -> set[str]:
 
 @contextlib.contextmanager
 def locked(repository: Path) -> Iterator[None]:
-    """One user of a copy of ours at a time: two fetches into it would fail on each other's locks."""
+    """One user of a copy of ours at a time: two fetches into it would fail on each other's locks.
+
+    Raises GitFailed where another has it for too long: one that was stopped (Ctrl-Z) would keep everybody waiting.
+    """
+    ends = time.monotonic() + _LOCK_S
     with (repository / OUR_LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= ends:
+                    words = f"another wakeline of yours has {repository} for {_LOCK_S:g} s: is it stopped? jobs; fg"
+                    raise GitFailed("lock", code=-1, words=words) from None
+                time.sleep(_LOCK_LOOK_S)
         yield
 
 
