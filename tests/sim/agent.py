@@ -438,6 +438,9 @@ class Agent:
             return
         answer = await self._look
         self._look = None
+        if not carrying_out.is_fresh(looked_s=self._looked_s, now_s=self.world.loop.now):
+            self._looked_s = self.world.loop.now
+            answer = await self._overtaken()
         if answer:
             raise Interrupted(f"stopped before the switch: {answer}")
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 
 from wakeline.agent.home import Home
-from wakeline.core.carrying_out import overtaken
+from wakeline.core.carrying_out import is_fresh, overtaken
 from wakeline.core.records import BadLog
 from wakeline.core.state import State, fold
 from wakeline.edges.ledgers import Ledger, open_ledger
@@ -29,6 +30,7 @@ class Watch:
     machine: str
     fence: int = 0
     _look: threading.Thread | None = None
+    _looked_s: float = 0.0
     _answer: str = ""
     _ledger: Ledger | None = None
     _state: State | None = None
@@ -37,6 +39,7 @@ class Watch:
     def begin(self) -> None:
         """Start to read beside other work; `check` waits for it."""
         if self.fence and self._look is None:
+            self._looked_s = time.monotonic()
             self._look = threading.Thread(target=self._read, daemon=True)
             self._look.start()
 
@@ -46,8 +49,10 @@ class Watch:
         return self._state.barrier if self._state else 0
 
     def check(self) -> None:
-        """Raises Interrupted when the order no longer counts."""
+        """Raises Interrupted when the order no longer counts. A look that began long ago is made once more."""
         self._finish_looking()
+        if self.fence and not is_fresh(looked_s=self._looked_s, now_s=time.monotonic()):
+            self._finish_looking()
         if self._answer:
             raise Interrupted(f"stopped before the switch: {self._answer}")
 

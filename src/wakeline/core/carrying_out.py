@@ -79,6 +79,14 @@ def stale(fence: Any, *, seen: Any) -> str:
     return ""
 
 
+FRESH_S = 3.0
+
+
+def is_fresh(*, looked_s: float, now_s: float) -> bool:
+    """Whether a look at the ledger that began at `looked_s` still counts before a switch; both of one steady clock."""
+    return now_s - looked_s <= FRESH_S
+
+
 def overtaken(state: State, *, machine: str, fence: int) -> str:
     """Why an order of rollout `fence` must not go on, as the ledger has it now; or nothing."""
     if state.lease.number > fence:
