@@ -10,11 +10,11 @@ from wakeline import __version__
 from wakeline.cli.init import write_new
 from wakeline.cli.result import Result
 from wakeline.core.model import Machine
-from wakeline.driver.project import FILE
-from wakeline.edges import git, host_keys
+from wakeline.driver.project import FILE, checkout_of
+from wakeline.edges import host_keys
 from wakeline.edges.host_keys import HostKey
 from wakeline.edges.transports import NotReached
-from wakeline.errors import Usage, WakelineError
+from wakeline.errors import WakelineError
 from wakeline.fleet import FleetFile, load
 from wakeline.github import asking, workflow
 from wakeline.github.remote import Remote, remote_of
@@ -26,7 +26,7 @@ _KEY_FILE = "/etc/ssh/ssh_host_ed25519_key.pub"
 
 def run(folder: Path, *, install: str = "", only_print: bool = False) -> Result:
     """From the fleet file in the checkout, committed or not. Raises Usage where there is none."""
-    top = _top(folder)
+    top = checkout_of(folder)
     file = load((top / FILE).read_text(encoding="utf-8"), name=FILE)
     app = remote_of(file.git)
     files = {workflow.DEPLOY: workflow.deploy(file, install=install or f"wakeline=={__version__}")}
@@ -52,16 +52,6 @@ def run(folder: Path, *, install: str = "", only_print: bool = False) -> Result:
     lines += ["its secrets:", *(f"  {line}" for line in asking.secrets(file, app=app, others=remotes))]
     lines.append("next: compare the fingerprints, commit the files, run these commands, then push")
     return Result("init-github", {"files": sorted(files)}, lines=lines, warnings=[*warnings, *missing])
-
-
-def _top(folder: Path) -> Path:
-    try:
-        top = git.top(folder)
-    except git.GitFailed as error:
-        raise Usage(f"{folder} is not in a git checkout", hint="run it inside your app's repository") from error
-    if not (top / FILE).is_file():
-        raise Usage(f"there is no {FILE} in {top}", hint="wakeline init writes one")
-    return top
 
 
 def _others(file: FleetFile) -> dict[str, tuple[Remote, str]]:

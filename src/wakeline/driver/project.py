@@ -72,7 +72,7 @@ def open_project(folder: Path, *, reaches: bool = False) -> Project:
     Raises Usage when there is no fleet file, FleetFileError for a bad one, RolloutFailed for an unreachable remote.
     """
     git.ensure_version(at=folder)
-    checkout = _checkout(folder)
+    checkout = checkout_of(folder)
     workdir = _workdir()
     here = fleet_files.load((checkout / FILE).read_text(encoding="utf-8"), name=FILE, workdir=workdir)
     if reaches and any(not machine.address.startswith("local:") for machine in here.fleet.machines):
@@ -127,7 +127,8 @@ def who() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()} ({os.getpid()})"
 
 
-def _checkout(folder: Path) -> Path:
+def checkout_of(folder: Path) -> Path:
+    """The root of the checkout that a folder is in. Raises Usage outside of one, and for one without a fleet file."""
     try:
         top = git.top(folder)
     except git.GitFailed as error:
