@@ -92,7 +92,7 @@ def test_attempts_and_what_ran_before_are_read_from_the_journal_whatever_else_st
         {"what": "switch", "release": 4, "was": "x"},
         {"what": "attempt", "release": 3},
     ]
-    assert attempts(entries) == {3: 2}
+    assert attempts(entries) == {(3, 0): 2}
     switches = [each for each in reversed(entries) if each["what"] == "switch"]
     assert (switched_from(3, newest_first=switches), switched_from(4, newest_first=switches)) == (2, 0)
 
@@ -121,6 +121,12 @@ def test_an_attempt_that_was_asked_to_stop_before_its_switch_does_not_count():
         ended = [{"what": "ended", "release": release, "outcome": outcome}] if outcome else []
         return [{"what": "attempt", "release": release}, {"what": "step", "release": release}, *ended]
 
-    assert attempts([*begun(3, "withheld"), *begun(3, "failed"), *begun(3), *begun(4, "withheld")]) == {3: 2, 4: 0}
+    counts = attempts([*begun(3, "withheld"), *begun(3, "failed"), *begun(3), *begun(4, "withheld")])
+    assert counts == {(3, 0): 2, (4, 0): 0}
     pushed = {"what": "ended", "release": 3, "outcome": "withheld"}
-    assert attempts([*begun(3, "failed"), pushed]) == {3: 1}, "a push that was stopped is not an attempt of ours"
+    assert attempts([*begun(3, "failed"), pushed]) == {(3, 0): 1}, "a push that was stopped is not an attempt of ours"
+
+
+def test_each_retry_begins_a_count_of_attempts_of_its_own():
+    entries = [{"what": "attempt", "release": 3}, {"what": "attempt", "release": 3, "retries": 1}] * 2
+    assert attempts([*entries, {"what": "attempt", "release": 3, "retries": "one"}]) == {(3, 0): 2, (3, 1): 2}

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from wakeline.core import carrying_out
 from wakeline.core.catch_up import ATTEMPTS, Verdict, decide
 from wakeline.core.records import GENESIS, BadLog, Draft, chain
 from wakeline.core.state import fold
@@ -143,7 +144,7 @@ def test_a_withheld_machine_that_had_begun_is_still_open():
 
 def test_law_10_a_release_that_fails_here_is_given_up_after_some_attempts():
     now = state(taken(), made(1), *approved(1, *BOTH))
-    assert decide(now, machine="uat", runs=0, attempts={1: ATTEMPTS}).verdict is Verdict.GIVEN_UP
+    assert decide(now, machine="uat", runs=0, attempts={(1, 0): ATTEMPTS}).verdict is Verdict.GIVEN_UP
 
 
 @pytest.mark.parametrize("machine", ["uat", ""])
@@ -190,7 +191,7 @@ def test_law_7_a_run_that_was_cut_off_after_its_switch_is_finished_some_times_an
     now = state(taken(), made(1), *approved(1, *BOTH))
     cut = decide(now, machine="uat", runs=1, confirmed=False)
     assert (cut.verdict, cut.release) == (Verdict.FINISH, 1)
-    assert decide(now, machine="uat", runs=1, confirmed=False, attempts={1: ATTEMPTS}).verdict is Verdict.GIVEN_UP
+    assert decide(now, machine="uat", runs=1, confirmed=False, attempts={(1, 0): ATTEMPTS}).verdict is Verdict.GIVEN_UP
     newer = state(taken(), made(1), made(2), *approved(2, *BOTH))
     assert decide(newer, machine="uat", runs=1, confirmed=False).release == 2
 
@@ -199,8 +200,23 @@ def test_law_7_a_run_that_was_cut_off_after_its_switch_is_finished_some_times_an
 def test_retry_lets_a_machine_that_gave_up_try_again(machine):
     """Seen in reading: the message named `retry`, and the machine's own count went on standing in its way."""
     drafts = [taken(), made(1), *approved(1, *BOTH), ("retried", {"release": 1, "machine": machine})]
-    assert decide(state(*drafts), machine="uat", runs=0, attempts={1: ATTEMPTS}).verdict is Verdict.RUN
-    assert decide(state(*drafts), machine="uat", runs=0, attempts={1: 2 * ATTEMPTS}).verdict is Verdict.GIVEN_UP
+    once_more = decide(state(*drafts), machine="uat", runs=0, attempts={(1, 0): ATTEMPTS})
+    assert (once_more.verdict, once_more.retries) == (Verdict.RUN, 1)
+    assert decide(state(*drafts), machine="uat", runs=0, attempts={(1, 1): ATTEMPTS}).verdict is Verdict.GIVEN_UP
+
+
+def test_law_10_a_retry_before_the_first_attempt_does_not_add_to_those_that_follow():
+    """Found by the simulation (seed 4662): failed because nobody reached it, retried, and then tried six times."""
+    drafts = [taken(), made(1), *approved(1, *BOTH), outcome(1, "uat", "failed"), ("retried", {"release": 1})]
+    journal = [{"what": "attempt", "release": 1, "retries": decide(state(*drafts), machine="uat", runs=0).retries}]
+    tried = carrying_out.attempts(journal * ATTEMPTS)
+    assert decide(state(*drafts), machine="uat", runs=0, attempts=tried).verdict is Verdict.GIVEN_UP
+
+
+def test_a_retry_by_an_older_name_counts_for_a_machine_that_was_renamed_since():
+    renamed = ("set-up", {"machine": "new", "machine_id": "id of uat", "renamed_from": "uat"})
+    drafts = [taken(), made(1), *approved(1, *BOTH), ("retried", {"release": 1, "machine": "uat"}), renamed]
+    assert decide(state(*drafts), machine="new", runs=0, attempts={(1, 0): ATTEMPTS}).verdict is Verdict.RUN
 
 
 def test_a_stage_without_a_machine_that_was_taken_out_keeps_the_others_and_who_is_always_on():

@@ -153,7 +153,7 @@ class Agent:
             await self._hand_in()
             return
         await self.work(0.01)
-        box.write_journal("attempt", release=self.order.release)
+        box.write_journal("attempt", release=self.order.release, retries=decision.retries)
         ending = await self.carry_out(may_run_once=False, start_services=not boot)
         if not boot or ending.outcome is not Outcome.OK:
             await self._check_in(ending)

@@ -182,7 +182,7 @@ MUTANTS = (
         "a waking machine tries for ever",
         "10",
         f"{_CATCH_UP}:decide",
-        "if tried >= _may_try(state, wanted.number, machine):",
+        "if tried >= ATTEMPTS:",
         "if tried < 0:",
     ),
     Mutant(

@@ -138,7 +138,7 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
         _hand_in(home, ledger)
         return None
     channel = _channel(home)
-    journal.write("attempt", release=order.release)
+    journal.write("attempt", release=order.release, retries=decision.retries)
     run = _executor(order, home=home, channel=channel, journal=journal)
     ending = run.carry_out(may_run_once=False, start_services=not boot)
     _say(home, f"release {order.release}: {ending.outcome.value} {ending.cause}".rstrip())

@@ -97,21 +97,22 @@ def overtaken(state: State, *, machine: str, fence: int) -> str:
     return ""
 
 
-def attempts(entries: Iterable[Mapping[str, Any]]) -> dict[int, int]:
+def attempts(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int], int]:
     """How often each release was begun here by catch-up, from the journal; a crash in the middle counts as well.
 
-    One that was asked to stop before its switch, by a boot's limit or a shutdown, has not failed and does not count.
+    By release and by how many retries of it were known then: each retry begins a count of its own. One that was asked
+    to stop before its switch, by a boot's limit or a shutdown, has not failed and does not count.
     """
-    counts: dict[int, int] = {}
-    begun = 0
+    counts: dict[tuple[int, int], int] = {}
+    begun = (0, 0)
     for entry in entries:
-        what, release = entry.get("what"), entry.get("release")
-        if what == "attempt" and isinstance(release, int):
-            counts[release] = counts.get(release, 0) + 1
-            begun = release
-        elif what == "ended" and begun and release == begun:
+        what, release, retries = entry.get("what"), entry.get("release"), entry.get("retries", 0)
+        if what == "attempt" and isinstance(release, int) and isinstance(retries, int):
+            begun = (release, retries)
+            counts[begun] = counts.get(begun, 0) + 1
+        elif what == "ended" and begun[0] and release == begun[0]:
             counts[begun] -= entry.get("outcome") == Outcome.WITHHELD.value
-            begun = 0
+            begun = (0, 0)
     return counts
 
 

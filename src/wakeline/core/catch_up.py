@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 
 from wakeline.core.state import Release, State
 
 ATTEMPTS = 3
+Attempts = Mapping[tuple[int, int], int]
 
 
 class Verdict(str, enum.Enum):
@@ -34,7 +36,8 @@ class CatchUp:
     """The decision and its reason, for the journal and for `explain`.
 
     `stage` says whose approval has the order, `name` the name that the machine has there: it may have been renamed. Of
-    a retired machine they are those of a release that has no order for it.
+    a retired machine they are those of a release that has no order for it. `retries` is how often somebody has asked
+    for `release` once more by now: what the machine writes down with this attempt.
     """
 
     verdict: Verdict
@@ -42,15 +45,16 @@ class CatchUp:
     release: int = 0
     stage: str = ""
     name: str = ""
+    retries: int = 0
 
 
 def decide(
-    state: State, *, machine: str, runs: int, confirmed: bool = True, attempts: dict[int, int] | None = None
+    state: State, *, machine: str, runs: int, confirmed: bool = True, attempts: Attempts | None = None
 ) -> CatchUp:
     """Which release `machine` should bring itself to, when it runs release `runs` (0: none, or an adopted folder).
 
-    `confirmed` is false where a run was cut off between its switch and its end. `attempts` counts, per release, how
-    often this machine has tried it by itself.
+    `confirmed` is false where a run was cut off between its switch and its end. `attempts` counts, per release and the
+    retries that were known then, how often this machine has tried it by itself.
     """
     names = state.names_of(machine)
     if "" in state.holds:
@@ -61,7 +65,7 @@ def decide(
     wanted = _newest_approved(state, names)
     attempts = attempts or {}
     if not confirmed and (wanted is None or wanted.number <= runs):
-        return _finish(state, runs, machine=machine, tried=attempts.get(runs, 0))
+        return _finish(state, runs, machine=machine, attempts=attempts)
     if not state.approved:
         return CatchUp(Verdict.NOTHING, "no release is approved for it yet")
     present = state.approved[-1]
@@ -71,13 +75,14 @@ def decide(
         return CatchUp(Verdict.NOTHING, "no release is approved for it yet")
     if wanted.number <= runs:
         return CatchUp(Verdict.NOTHING, f"runs release {runs}, the newest approved is {wanted.number}")
-    tried = attempts.get(wanted.number, 0)
-    if tried >= _may_try(state, wanted.number, machine):
+    retries = _retries(state, wanted.number, names)
+    tried = attempts.get((wanted.number, retries), 0)
+    if tried >= ATTEMPTS:
         return CatchUp(Verdict.GIVEN_UP, _given_up(wanted.number, machine=machine, tried=tried))
     name = _name_in(wanted, names)
     stage = _stage_name(wanted, name)
     why = f"release {wanted.number} is the newest approved for stage {stage}"
-    return CatchUp(Verdict.RUN, why, release=wanted.number, stage=stage, name=name)
+    return CatchUp(Verdict.RUN, why, release=wanted.number, stage=stage, name=name, retries=retries)
 
 
 def _without_order(state: State, present: Release, machine: str) -> CatchUp:
@@ -91,16 +96,21 @@ def _without_order(state: State, present: Release, machine: str) -> CatchUp:
     return CatchUp(Verdict.NOTHING, why)
 
 
-def _may_try(state: State, release: int, machine: str) -> int:
-    """How often in all: some times, and as often again for each `retry` since. The machine's own count never falls."""
-    return ATTEMPTS * (1 + state.retries.get((release, machine), 0) + state.retries.get((release, ""), 0))
+def _retries(state: State, release: int, names: tuple[str, ...]) -> int:
+    """How often somebody has asked for a release once more here. Each begins the count of attempts anew.
+
+    What was tried before it does not matter: the machine writes down with each attempt which one it belongs to.
+    """
+    return sum(state.retries.get((release, name), 0) for name in ("", *names))
 
 
-def _finish(state: State, release: int, *, machine: str, tried: int) -> CatchUp:
-    if tried >= _may_try(state, release, machine):
+def _finish(state: State, release: int, *, machine: str, attempts: Attempts) -> CatchUp:
+    retries = _retries(state, release, state.names_of(machine))
+    tried = attempts.get((release, retries), 0)
+    if tried >= ATTEMPTS:
         return CatchUp(Verdict.GIVEN_UP, _given_up(release, machine=machine, tried=tried))
     why = f"the run that switched to release {release} was cut off: it is confirmed now, or gone back from"
-    return CatchUp(Verdict.FINISH, why, release=release)
+    return CatchUp(Verdict.FINISH, why, release=release, retries=retries)
 
 
 def _given_up(release: int, *, machine: str, tried: int) -> str:
