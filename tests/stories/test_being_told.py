@@ -195,6 +195,40 @@ def test_an_address_that_is_not_found_is_named_by_its_reference(fleet, to, why):
     assert TOKEN not in said.out + said.err
 
 
+@pytest.mark.parametrize(
+    ("to", "why", "remedy"),
+    [
+        ("env:NOBODY_SET_THIS", "NOBODY_SET_THIS is not set here", "export NOBODY_SET_THIS=…"),
+        ("file:no/such/file", "no/such/file cannot be read: No such file", "write the address there"),
+        ("cmd:sh says-it-and-fails", "`sh says-it-and-fails` did not say an address: exit 4", "run it by hand"),
+        ("env:TELL_WORD", "env:TELL_WORD holds no address", "one line such as slack://…"),
+        ("env:TELL_SCHEME", "its address is not one that apprise knows", "github.com/caronc/apprise/wiki"),
+    ],
+)
+def test_doctor_finds_an_address_that_would_not_do_with_its_remedy_and_keeps_no_rollout(fleet, to, why, remedy):
+    fleet.environment.update(TELL_WORD=TOKEN, TELL_SCHEME=f"nosuch://{TOKEN}")
+    fleet.secrets.append(TOKEN)
+    (fleet.app / "says-it-and-fails").write_text(f"echo {TOKEN}; echo {TOKEN} >&2; exit 4")
+    tell(fleet, "team", to)
+    fleet.commit("one")
+    said = fleet.wakeline("doctor", "scheduler")
+    finding = next(each for each in fleet.wakeline("doctor", "--json").data["findings"] if each["what"] == "notify team")
+    assert (said.code, finding["state"]) == (0, "warning"), said
+    assert why in finding["found"]
+    assert remedy in finding["wanted"]
+    assert "notify team" in said.out
+    assert TOKEN not in said.out + said.err
+
+
+def test_doctor_says_of_an_address_that_is_fine_where_it_was_found_and_sends_nothing(fleet):
+    with http_receiver() as team:
+        of_environment(fleet, "team", address_of(team, TOKEN))
+        fleet.commit("one")
+        said = fleet.wakeline("doctor", "-v")
+        assert "notify team: env:TELL_TEAM holds an address that apprise knows" in said.out
+        assert (team.asked, TOKEN in said.out + said.err) == (0, False)
+
+
 def test_addresses_come_from_files_and_commands_too(fleet):
     with http_receiver() as team:
         (fleet.root / "address").write_text(address_of(team))

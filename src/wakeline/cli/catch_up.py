@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from wakeline.cli import notify
+from wakeline.cli.render import hide
 from wakeline.cli.result import Result
 from wakeline.driver.machine_script import name_of
 from wakeline.driver.project import open_project
@@ -15,7 +16,7 @@ from wakeline.errors import ExitCode, Usage
 
 def run(folder: Path, *, machine: str) -> Result:
     """Ask a machine to look at the ledger now. Exit 1 when it is not there, and when what it took up has failed."""
-    project = open_project(folder)
+    project = open_project(folder, hide=hide)
     chosen = next((each for each in project.file.fleet.machines if each.name == machine), None)
     if chosen is None:
         names = ", ".join(each.name for each in project.file.fleet.machines)

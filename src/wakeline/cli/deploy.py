@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeline.cli import notify
-from wakeline.cli.render import plain
+from wakeline.cli.render import hide, plain
 from wakeline.cli.result import Result
 from wakeline.cli.teller import telling
 from wakeline.core.behind import promise
@@ -32,12 +32,12 @@ def run(folder: Path, *, verbose: bool = False, what: str = "deploy", **wish: An
     """Walk it and say how it ended. Exit codes as in `wakeline docs exit-codes`."""
     wish = {"what": what, **wish}
     if not is_run(os.environ):
-        project = open_project(folder, reaches=True)
+        project = open_project(folder, reaches=True, hide=hide)
         with telling(verbose=verbose) as tell:
             done = _walked(project, Wish(**wish), tell)
             return _result(done, verb=what, more=_told(project, done, tell))
     try:
-        project = open_project(folder, reaches=True)
+        project = open_project(folder, reaches=True, hide=hide)
     except WakelineError as error:
         refused(error, os.environ)
         raise

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from pathlib import Path
 
+from wakeline.cli.render import hide
 from wakeline.cli.result import Result
 from wakeline.driver.examining import Finding, examine
 from wakeline.driver.project import open_project
@@ -16,7 +17,7 @@ _SHOWN = {"ok": "ok", "warning": "warning", "problem": "PROBLEM", "cannot-tell":
 
 def run(folder: Path, *, machine: str = "", verbose: bool = False) -> Result:
     """All machines, or one. Exit 1 where something would keep a rollout from going through."""
-    project = open_project(folder)
+    project = open_project(folder, hide=hide)
     chosen = tuple(each for each in project.file.fleet.machines if machine in ("", each.name))
     if not chosen:
         names = ", ".join(each.name for each in project.file.fleet.machines)

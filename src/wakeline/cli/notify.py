@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from wakeline.cli.render import hide
 from wakeline.cli.result import Result
 from wakeline.core.messages import Message
 from wakeline.driver import notifying
@@ -18,7 +19,7 @@ from wakeline.errors import ExitCode, Usage, WakelineError
 
 def run(folder: Path, *, test: bool = False, only_print: bool = False) -> Result:
     """Exit 1 where a message that is due was not taken: sending is all that this verb is for."""
-    project = open_project(folder, reaches=True)
+    project = open_project(folder, reaches=True, hide=hide)
     if not project.file.receivers:
         raise Usage("nobody is to be told: there is no [[notify]] in wakeline.toml", hint="wakeline docs notify")
     if only_print:

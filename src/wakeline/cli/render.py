@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import TextIO
 
 from wakeline.cli.result import Result
@@ -51,6 +52,14 @@ def show_error(error: WakelineError, *, verb: str, as_json: bool) -> int:
     """Print an error of ours and return its exit code."""
     failed = Result(verb, {}, exit_code=error.exit_code, error=error.message, hint=error.hint)
     return show(failed, as_json=as_json)
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Tell a runner of GitHub's what is never to be shown. Elsewhere nobody has to be told."""
+    if is_run(os.environ):
+        from wakeline.cli import render_github  # noqa: PLC0415 - only what is used
+
+        render_github.hide(secrets)
 
 
 def coloured(text: str) -> str:

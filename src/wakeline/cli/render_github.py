@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from wakeline.cli.lines import told
@@ -55,7 +56,12 @@ def begin() -> None:
     sys.stdout, sys.stderr = streams
     for stream in streams:
         atexit.register(stream.end)
-    _commands(log.masks(run.secrets_in(os.environ)))
+    hide(run.secrets_in(os.environ))
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """These are not shown from here on, whoever prints them."""
+    _commands(log.masks(secrets))
 
 
 def show(result: Result, *, as_json: bool) -> int:

@@ -13,13 +13,14 @@ from typing import Any
 
 from wakeline import agent as agent_package
 from wakeline.agent import privileges
-from wakeline.core.model import Layout, Machine, Order, Presence
+from wakeline.core.model import Layout, Machine, Order, Presence, Receiver
 from wakeline.core.presence import judge
 from wakeline.core.rollout import Answer
 from wakeline.driver import approving
 from wakeline.driver.machine_script import HOME
 from wakeline.driver.project import Project
-from wakeline.edges import git
+from wakeline.edges import git, notify
+from wakeline.edges.notify import NotSent
 from wakeline.edges.transports import Lost, NotReached
 from wakeline.errors import WakelineError
 
@@ -50,10 +51,10 @@ async def examine(project: Project, machines: tuple[Machine, ...]) -> list[Findi
     orders = project.file.orders(
         fleet=project.file.fleet, release=0, commit=project.tip, pins={}, rollback=False, barrier=0
     )
-    here, *there = await asyncio.gather(
-        _here(project), *(_there(project, each, orders[each.name]) for each in machines)
+    here, told, *there = await asyncio.gather(
+        _here(project), _receivers(project), *(_there(project, each, orders[each.name]) for each in machines)
     )
-    return [*here, *(finding for found in there for finding in found)]
+    return [*here, *told, *(finding for found in there for finding in found)]
 
 
 async def _here(project: Project) -> list[Finding]:
@@ -73,6 +74,20 @@ async def _here(project: Project) -> list[Finding]:
         return [*found, Finding("here", "signing", "problem", error.message, error.hint)]
     signed = f"approvals are signed with {key}" if key else "no machine asks for signed approvals"
     return [*found, Finding("here", "signing", "ok", signed)]
+
+
+async def _receivers(project: Project) -> list[Finding]:
+    """Whether each [[notify]] can be told. Nothing is sent, and one that cannot be told keeps no rollout from going."""
+    return list(await asyncio.gather(*(asyncio.to_thread(_receiver, project, each) for each in project.file.receivers)))
+
+
+def _receiver(project: Project, receiver: Receiver) -> Finding:
+    what = f"notify {receiver.name}"
+    try:
+        notify.check(project.addresses.find(receiver.to))
+    except NotSent as error:
+        return Finding("here", what, "warning", error.message, error.hint)
+    return Finding("here", what, "ok", f"{receiver.to} holds an address that apprise knows")
 
 
 def _git_here(project: Project) -> Finding:

@@ -11,7 +11,6 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from wakeline.core import check_in, diary, messages
@@ -133,7 +132,7 @@ async def _send(project: Project, receiver: Receiver, message: Message, *, limit
     if limit_s <= 0:
         return "there was no time left for it", ""
     try:
-        address = await asyncio.to_thread(notify.find, receiver.to, at=project.checkout or Path.cwd())
+        address = await asyncio.to_thread(project.addresses.find, receiver.to)
         await asyncio.to_thread(notify.send, address, title=message.title, text=message.text, limit_s=limit_s)
     except WakelineError as error:
         return error.message, error.hint

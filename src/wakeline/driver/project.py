@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wakeline.core.model import Machine, Repository
 from wakeline.driver import fleet_files
+from wakeline.driver.addresses import Addresses, Hide, shown
 from wakeline.driver.writer import Writer
 from wakeline.edges import git, keys
 from wakeline.edges.code import Code
@@ -34,6 +35,7 @@ class Project:
     file: FleetFile
     writer: Writer
     diary: Ledger  # what was told to whom
+    addresses: Addresses = dataclasses.field(default_factory=lambda: Addresses(at=Path()))
 
     def file_at(self, commit: str) -> FleetFile:
         """The fleet file of the commit to be deployed. Raises Usage for a commit without one."""
@@ -65,10 +67,10 @@ class Project:
         )
 
 
-def open_project(folder: Path, *, reaches: bool = False) -> Project:
+def open_project(folder: Path, *, reaches: bool = False, hide: Hide = shown) -> Project:
     """Find the fleet file from a folder inside a checkout, fetch the branch, and open the ledger.
 
-    With `reaches`, the SSH library is imported beside the work of git.
+    With `reaches`, the SSH library is imported beside the work of git. `hide` is told of every secret that is found.
     Raises Usage when there is no fleet file, FleetFileError for a bad one, RolloutFailed for an unreachable remote.
     """
     git.ensure_version(at=folder)
@@ -92,7 +94,11 @@ def open_project(folder: Path, *, reaches: bool = False) -> Project:
     looked = code.looked if where == url and here.ledger == here.git and (app, environment) == ours else None
     ledger = open_ledger(where, app=app, environment=environment, workdir=workdir, looked=looked)
     diary = open_ledger(where, app=app, environment=environment, workdir=workdir, log="told")
-    return Project(checkout, code, tip, file, Writer(ledger, by=who(), seen=_memory_of(where, file, workdir)), diary)
+    writer = Writer(ledger, by=who(), seen=_memory_of(where, file, workdir))
+    addresses = Addresses(at=checkout, hide=hide)
+    if run.is_run(os.environ):
+        addresses.hide_early(each.to for each in file.receivers)
+    return Project(checkout, code, tip, file, writer, diary, addresses)
 
 
 def _given_key() -> str:

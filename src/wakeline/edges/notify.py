@@ -16,6 +16,7 @@ import re
 import shlex
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from wakeline.edges import process
@@ -38,16 +39,28 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _ANSWERED = re.compile(r"\berror[=: ]+(\d{3})\b")
 _NO_CONTACT = re.compile(r"connection|timed? ?out|socket", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9]*://\S+\Z")
+_BY_HAND = "run it by hand in the checkout: it is to print one line, the address, and exit 0"
+_UNKNOWN = "its address is not one that apprise knows"
+_NOT_THERE = "apprise is not installed beside wakeline"
+_REMEDIES = {
+    _UNKNOWN: "https://github.com/caronc/apprise/wiki shows how the address of each service is written",
+    _NOT_THERE: "pip install apprise, or: pipx inject wakeline apprise",
+}
 
 
 class NotSent(WakelineError):
     """A message was not taken. The reason never holds the address."""
 
 
-def find(reference: str, *, at: Path) -> str:
-    """The address that a reference leads to. Raises NotSent that names the reference and not what it holds."""
+def read(reference: str, *, at: Path) -> str:
+    """What a reference leads to, as it stands there. Raises NotSent that names the reference and not what it holds."""
     kind, _, rest = reference.partition(":")
-    text = {"env": _of_environment, "file": _of_file, "cmd": _of_command}[kind](rest.strip(), at).strip()
+    return {"env": _of_environment, "file": _of_file, "cmd": _of_command}[kind](rest.strip(), at)
+
+
+def address_in(text: str, *, reference: str) -> str:
+    """The one address that was found. Raises NotSent where there is none, or more than one line."""
+    text = text.strip()
     if not text:
         raise NotSent(f"{reference} is empty", hint="it should hold one address, such as slack://… or mailtos://…")
     if not _SCHEME.match(text):
@@ -55,21 +68,30 @@ def find(reference: str, *, at: Path) -> str:
     return text
 
 
+def check(address: str) -> None:
+    """Ask apprise whether it knows such an address. Sends nothing. Raises NotSent where it does not."""
+    _ask({"address": address}, limit_s=_START_S)
+
+
 def send(address: str, *, title: str, text: str, limit_s: float) -> None:
     """Hand one message over. Raises NotSent with the reason, as far as it can be told without the address."""
-    asked = json.dumps({"address": address, "title": title, "text": text, "limit_s": limit_s}).encode()
+    _ask({"address": address, "title": title, "text": text, "limit_s": limit_s}, limit_s=limit_s + _START_S)
+
+
+def _ask(asked: Mapping[str, object], *, limit_s: float) -> None:
+    """The process of its own: the address goes in on stdin, and why not comes out."""
     argv = [sys.executable, "-m", "wakeline.edges.notify"]
     names = {*_KEPT, *_PROXIES, *(name.upper() for name in _PROXIES)}
     environment = {name: value for name, value in os.environ.items() if name in names}
     try:
-        done = process.run(argv, timeout_s=limit_s + _START_S, env=environment, input=asked)
+        done = process.run(argv, timeout_s=limit_s, env=environment, input=json.dumps(asked).encode())
     except process.CommandTimedOut:
-        raise NotSent(f"no answer within {limit_s + _START_S:g} s") from None
+        raise NotSent(f"no answer within {limit_s:g} s") from None
     except OSError as error:
         raise NotSent(f"cannot be sent from here: {error.strerror}") from None
     why = done.out.decode("utf-8", "replace").strip()
     if done.code != 0 or why:
-        raise NotSent(why or "it could not be sent")
+        raise NotSent(why or "it could not be sent", hint=_REMEDIES.get(why, ""))
 
 
 def _of_environment(name: str, _at: Path) -> str:
@@ -84,37 +106,40 @@ def _of_file(path: str, at: Path) -> str:
     try:
         return place.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise NotSent(f"{place} cannot be read: {getattr(error, 'strerror', '') or 'not text'}") from None
+        why = getattr(error, "strerror", "") or "not text"
+        hint = "write the address there, in one line that you alone may read"
+        raise NotSent(f"{place} cannot be read: {why}", hint=hint) from None
 
 
 def _of_command(command: str, at: Path) -> str:
     try:
         done = process.run(shlex.split(command), timeout_s=_FIND_S, cwd=at)
     except (OSError, ValueError) as error:
-        raise NotSent(f"`{command}` did not say an address: {error}") from None
-    if done.code != 0:
-        raise NotSent(f"`{command}` did not say an address: exit {done.code}")  # its own words may hold the secret
+        raise NotSent(f"`{command}` did not say an address: {error}", hint=_BY_HAND) from None
+    if done.code != 0:  # its own words may hold the secret
+        raise NotSent(f"`{command}` did not say an address: exit {done.code}", hint=_BY_HAND)
     return done.out.decode("utf-8", "replace")
 
 
 def main() -> None:
-    """The process of its own: one message on stdin; prints why it was not taken, or nothing."""
-    asked = json.loads(sys.stdin.read())
-    sys.stdout.write(_hand_over(asked["address"], title=asked["title"], text=asked["text"], limit_s=asked["limit_s"]))
+    """The process of its own: one message on stdin, or an address alone; prints what is wrong with it, or nothing."""
+    sys.stdout.write(_hand_over(**json.loads(sys.stdin.read())))
 
 
-def _hand_over(address: str, *, title: str, text: str, limit_s: float) -> str:
+def _hand_over(address: str, *, title: str = "", text: str = "", limit_s: float = 0.0) -> str:
     heard = io.StringIO()
     root = logging.getLogger()
     root.handlers[:] = [logging.StreamHandler(heard)]  # else the last resort of logging writes warnings to stderr
     try:
         import apprise  # noqa: PLC0415 - in this process alone
     except ImportError:
-        return "apprise is not installed beside wakeline: pip install apprise, or pipx inject wakeline apprise"
+        return _NOT_THERE
     logging.getLogger(apprise.logger.name).propagate = True
     service = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False, app_id="wakeline", app_desc="wakeline"))
     if not service.add(address):
-        return "its address is not one that apprise knows"
+        return _UNKNOWN
+    if not text:
+        return ""
     signal.signal(signal.SIGALRM, lambda *_: _give_up(limit_s))
     signal.setitimer(signal.ITIMER_REAL, max(0.1, limit_s))
     taken = service.notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT)

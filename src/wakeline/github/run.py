@@ -6,6 +6,8 @@ Which variables there are: GitHub's "Default environment variables"; ours begin 
 from __future__ import annotations
 
 import base64
+import re
+import urllib.parse
 from collections.abc import Iterator, Mapping
 
 from wakeline.github.remote import remote_of
@@ -14,6 +16,9 @@ SSH_KEY, SIGNING_KEY, RUN_TOKEN = "WAKELINE_SSH_KEY", "WAKELINE_SIGNING_KEY", "W
 REPOSITORIES_TOKEN, DISPATCH_TOKEN = "WAKELINE_REPOSITORIES_TOKEN", "WAKELINE_DISPATCH_TOKEN"
 _SECRETS = (SSH_KEY, SIGNING_KEY, RUN_TOKEN, REPOSITORIES_TOKEN)
 _SHORT = 6  # what is shorter is no secret, and masking it would hide ordinary words
+_TOKEN_MIN = 8
+_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+\.?(:\d+)?\Z")
+_CREDENTIALS = re.compile(r"\w+://([^/?#]*)@")
 
 
 def is_run(environment: Mapping[str, str]) -> bool:
@@ -48,7 +53,33 @@ def secrets_in(environment: Mapping[str, str]) -> Iterator[str]:
     """Every secret of ours line by line, as GitHub masks, and in the form in which git sends a token."""
     for name in _SECRETS:
         value = environment.get(name, "")
-        lines = [line.strip() for line in value.splitlines()]
-        yield from (line for line in lines if len(line) >= _SHORT and not line.startswith("-----"))
+        yield from (line for line in _lines(value) if not line.startswith("-----"))
         if name.endswith("_TOKEN") and value:
             yield base64.b64encode(f"x-access-token:{value}".encode()).decode()
+
+
+def secrets_in_address(text: str) -> Iterator[str]:
+    """A receiver's address line by line, and its parts that are secret by themselves.
+
+    A service is sent another address, made of these parts, and a library's words may show one of them alone: passwords,
+    and what has the looks of a token. Names of hosts and ordinary words of a path stay readable.
+    """
+    for line in _lines(text):
+        yield line
+        credentials = _CREDENTIALS.match(line)
+        if credentials:
+            user, _, password = urllib.parse.unquote(credentials[1]).partition(":")
+            yield from (each for each in (credentials[1].partition(":")[2], password) if len(each) >= _SHORT)
+            yield base64.b64encode(f"{user}:{password}".encode()).decode()
+        for part in re.split(r"[/?&=@:,;]+", line.partition("://")[2]):
+            yield from (each for each in (part, urllib.parse.unquote(part)) if _is_token(each))
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if len(line.strip()) >= _SHORT]
+
+
+def _is_token(part: str) -> bool:
+    """Long, and with digits or both cases in it, as no word and no name of a host is."""
+    mixed = part != part.lower() and part != part.upper()
+    return len(part) >= _TOKEN_MIN and not _HOST.match(part) and (mixed or any(c.isdigit() for c in part))
