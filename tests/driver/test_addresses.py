@@ -64,7 +64,11 @@ def test_what_costs_a_process_is_not_found_early_and_the_rest_is(tmp_path, monke
         ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOX", ["TIiajkdnlazkcOX", "A1BRTD4JD"], ["slack"]),
         ("https://hooks.slack.com/services/T1JJ3T3L2/B/x", ["T1JJ3T3L2"], ["hooks.slack.com", "services"]),
         ("mailtos://ann:p%40ssword@mail2.example.com?to=ops@example.com", ["p@ssword", "p%40ssword"], ["mail2"]),
-        ("json://127.0.0.1:50000/of-the-team?key=s3cr3t-value", ["s3cr3t-value"], ["50000", "127.0.0.1", "of-the-team"]),
+        (
+            "json://127.0.0.1:50000/of-the-team?key=s3cr3t-value",
+            ["s3cr3t-value"],
+            ["50000", "127.0.0.1", "of-the-team"],
+        ),
     ],
 )
 def test_the_parts_of_an_address_that_are_secret_are_hidden_and_its_ordinary_words_are_not(address, secret, readable):

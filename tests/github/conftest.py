@@ -37,10 +37,10 @@ class Repository(Fleet):
         self.runner = {**self.environment, "PATH": path, "HOME": str(root / "home")}
         (root / "home").mkdir()
 
-    def job(self, commit: str = "", **more) -> Job:
-        """A run of the workflow that `init github` writes for this fleet."""
+    def job(self, commit: str = "", *, made=workflow.deploy, **more) -> Job:
+        """A run of a workflow that `init github` writes for this fleet."""
         self.runs += 1
-        text = workflow.deploy(load((self.app / "wakeline.toml").read_text()), install="wakeline==1.2.3")
+        text = made(load((self.app / "wakeline.toml").read_text()), install="wakeline==1.2.3")
         given = {
             "environment": self.runner,
             "secrets": {"WAKELINE_SSH_KEY": "ssh-secret", "WAKELINE_SIGNING_KEY": "unused"},

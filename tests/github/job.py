@@ -43,7 +43,7 @@ class Step:
 
 
 class Job:
-    """One run of the job: its checkout, its secrets and its temporary folder."""
+    """One run of a workflow's job: its checkout, its secrets and its temporary folder."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Job:
         attempt: int = 1,
         api_url: str = "",
     ) -> None:
-        self._steps = yaml.safe_load(text)["jobs"]["deploy"]["steps"]
+        self._steps = next(iter(yaml.safe_load(text)["jobs"].values()))["steps"]
         self._folder = folder
         self._remote = remote
         self._commit = commit

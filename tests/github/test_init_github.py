@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from github.workflows import FURTHER
+from github.workflows import FURTHER, NOTIFY
 
 FILE = """\
 app = "shop"
@@ -139,6 +139,19 @@ def test_a_further_repository_gets_a_workflow_to_copy_and_print_writes_nothing(t
     data = json.loads(said.stdout)
     assert data["data"]["files"] == [".github/further/front-app.yml", ".github/workflows/deploy.yml"]
     assert "gh workflow run deploy.yml" in (place / ".github/further/front-app.yml").read_text()
+
+
+def test_who_is_told_later_by_a_workflow_of_its_own_is_written_only_where_somebody_is_to_be_told(tmp_path, scheduler):
+    quiet, place = project(tmp_path / "quiet", scheduler[0]), project(tmp_path / "app", scheduler[0], more=NOTIFY)
+    assert json.loads(init(quiet, "--json").stdout)["data"]["files"] == [".github/workflows/deploy.yml"]
+    said = init(place)
+    assert said.returncode == 0, said.stderr
+    assert "exec wakeline notify" in (place / ".github/workflows/notify.yml").read_text()
+    assert "gh secret set WAKELINE_NOTIFY_TEAM --env uat --repo example/shop" in said.stdout
+    assert "notify here: is cmd:pass show wakeline/here there on a runner?" in said.stderr
+    shown = init(place, "--print").stdout
+    assert "# .github/workflows/notify.yml\n" in shown
+    assert shown.count("\njobs:\n") == 2
 
 
 def test_without_a_fleet_file_it_says_how_to_begin(tmp_path):

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from github.workflows import FURTHER, SEED, fleet_file, made
+from github.workflows import FURTHER, NOTIFY, SEED, fleet_file, made
 from wakeline.github import asking, workflow
 from wakeline.github.remote import Remote, remote_of
 
@@ -23,6 +23,7 @@ STRANGE = (("on", "123", "always"), ("null", "yes", "always"), ("1e3", "no", "on
 FLEETS = {
     "the seed's": fleet_file(),
     "with a second repository": fleet_file(more=FURTHER),
+    "with somebody to tell": fleet_file(more=NOTIFY + FURTHER),
     "with strange names": fleet_file(branch=BRANCH, stages=STRANGE),
 }
 
@@ -35,6 +36,8 @@ def laid_out(file, folder: Path) -> list[Path]:
     """The workflows as files where GitHub and the linters look for them."""
     app = remote_of(file.git)
     texts = {"deploy.yml": workflow.deploy(file, install="wakeline==1.2.3")}
+    if file.receivers:
+        texts["notify.yml"] = workflow.notify(file, install="wakeline==1.2.3")
     if file.repositories:
         texts["trigger.yml"] = workflow.trigger(file, app=app, branch=file.repositories[0].branch)
     places = [folder / ".github/workflows" / name for name in texts]
@@ -122,10 +125,46 @@ def test_a_push_to_a_further_repository_starts_the_deploy_here_with_a_token_of_i
     assert flow["permissions"] == {}
 
 
+def told_later(file) -> dict:
+    return yaml.safe_load(workflow.notify(file, install="wakeline==1.2.3"))
+
+
+def test_what_tells_later_runs_by_the_clock_and_by_hand_and_only_where_the_deployed_branch_is_the_default_one():
+    flow = told_later(fleet_file(more=NOTIFY, branch=BRANCH))
+    assert set(flow[True]) == {"schedule", "workflow_dispatch"}
+    (beat,) = flow[True]["schedule"]
+    assert re.fullmatch(r"\d+,\d+ \* \* \* \*", beat["cron"])
+    assert flow["jobs"]["notify"]["if"] == "github.ref == 'refs/heads/release/c++'"
+
+
+def test_what_tells_later_may_write_the_ledger_and_has_no_key_that_approves_and_waits_for_no_deploy():
+    flow = told_later(fleet_file(more=NOTIFY + FURTHER))
+    assert (flow["permissions"], flow["jobs"]["notify"]["permissions"]) == ({}, {"contents": "write"})
+    (step,) = [step for step in flow["jobs"]["notify"]["steps"] if "wakeline notify" in step.get("run", "")]
+    assert step["run"] == "exec wakeline notify"
+    assert set(step["env"]) == {"WAKELINE_GITHUB_TOKEN", "WAKELINE_SSH_KEY", "WAKELINE_NOTIFY_TEAM", "ON_CALL"}
+    assert flow["concurrency"]["group"] != made(fleet_file())["concurrency"]["group"]
+
+
+def test_the_steps_that_deploy_get_the_addresses_of_those_who_are_told():
+    for step in steps(fleet_file(more=NOTIFY)):
+        if "wakeline deploy" in step.get("run", ""):
+            assert step["env"]["WAKELINE_NOTIFY_TEAM"] == "${{ secrets.WAKELINE_NOTIFY_TEAM }}"
+
+
+def test_an_address_that_is_found_under_a_name_of_ours_takes_nobodys_place():
+    more = NOTIFY.replace("ON_CALL", "ROLLBACK_TO").replace("WAKELINE_NOTIFY_TEAM", "WAKELINE_GITHUB_TOKEN")
+    for step in steps(fleet_file(more=more)):
+        if "wakeline deploy" in step.get("run", ""):
+            assert step["env"]["ROLLBACK_TO"] == "${{ inputs.rollback_to }}"
+            assert step["env"]["WAKELINE_GITHUB_TOKEN"] == "${{ github.token }}"
+
+
 def test_every_secret_that_a_workflow_names_is_on_the_list_with_the_command_that_sets_it():
-    file = fleet_file(more=FURTHER)
+    file = fleet_file(more=FURTHER + NOTIFY)
     app, other = remote_of(file.git), Remote("github.com", "example/front")
-    texts = [workflow.deploy(file, install="x"), workflow.trigger(file, app=app, branch="trunk")]
+    texts = [workflow.deploy(file, install="x"), workflow.notify(file, install="x")]
+    texts += [workflow.trigger(file, app=app, branch="trunk")]
     named = set(re.findall(r"secrets\.(\w+)", "".join(texts)))
     asked = asking.secrets(file, app=app, others=[other])
     assert {line.split()[3] for line in asked} == named

@@ -31,6 +31,22 @@ path = "front/app"
 git = "git@github.com:example/front.git"
 branch = "trunk"
 """
+NOTIFY = """
+[[notify]]
+name = "team"
+to = "env:WAKELINE_NOTIFY_TEAM"
+[[notify]]
+name = "on-call"
+to = "env:ON_CALL"
+events = ["failed"]
+[[notify]]
+name = "again"
+to = "env:ON_CALL"
+events = ["in-doubt"]
+[[notify]]
+name = "here"
+to = "cmd:pass show wakeline/here"
+"""
 SEED = (("scheduler", "scheduler", "always"), ("frontend", "uat", "on-demand"))
 
 

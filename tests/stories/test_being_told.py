@@ -212,7 +212,9 @@ def test_doctor_finds_an_address_that_would_not_do_with_its_remedy_and_keeps_no_
     tell(fleet, "team", to)
     fleet.commit("one")
     said = fleet.wakeline("doctor", "scheduler")
-    finding = next(each for each in fleet.wakeline("doctor", "--json").data["findings"] if each["what"] == "notify team")
+    finding = next(
+        each for each in fleet.wakeline("doctor", "--json").data["findings"] if each["what"] == "notify team"
+    )
     assert (said.code, finding["state"]) == (0, "warning"), said
     assert why in finding["found"]
     assert remedy in finding["wanted"]

@@ -29,13 +29,17 @@ def run(folder: Path, *, install: str = "", only_print: bool = False) -> Result:
     top = checkout_of(folder)
     file = load((top / FILE).read_text(encoding="utf-8"), name=FILE)
     app = remote_of(file.git)
-    files = {workflow.DEPLOY: workflow.deploy(file, install=install or f"wakeline=={__version__}")}
+    install = install or f"wakeline=={__version__}"
+    files = {workflow.DEPLOY: workflow.deploy(file, install=install)}
+    if file.receivers:
+        files[workflow.NOTIFY] = workflow.notify(file, install=install)
     others = _others(file)
     for path, (_, branch) in others.items():
         if app:
             files[f"{_FURTHER}/{path}.yml"] = workflow.trigger(file, app=app, branch=branch)
     if only_print:
-        return Result("init-github", {"files": files}, lines=files[workflow.DEPLOY].splitlines())
+        shown = [line for name, text in files.items() for line in (f"# {name}", *text.splitlines(), "")]
+        return Result("init-github", {"files": files}, lines=shown)
     lines, warnings = [], list(_doubts(file, app))
     for name, text in files.items():
         written = _written(top / name, text)
@@ -65,6 +69,9 @@ def _doubts(file: FleetFile, app: Remote | None) -> Iterator[str]:
         yield f"git = {file.git!r} is not a repository of a GitHub server: the run's own token does not open it"
     if file.ledger != file.git:
         yield f"ledger = {file.ledger!r}: a runner starts with an empty disk each time; use a ledger that it can reach"
+    for each in file.receivers:
+        if not workflow.SECRET.match(each.to):
+            yield f"notify {each.name}: is {each.to} there on a runner? With env:NAME it is the secret of that name"
 
 
 def _written(place: Path, text: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from wakeline.fleet import FleetFile
 from wakeline.github.remote import Remote
 from wakeline.github.run import DISPATCH_TOKEN, REPOSITORIES_TOKEN, SIGNING_KEY, SSH_KEY
-from wakeline.github.workflow import needs_token
+from wakeline.github.workflow import needs_token, receivers_secrets
 
 
 def secrets(file: FleetFile, *, app: Remote | None, others: Sequence[Remote]) -> list[str]:
@@ -19,6 +19,7 @@ def secrets(file: FleetFile, *, app: Remote | None, others: Sequence[Remote]) ->
     if needs_token(file):
         names = ", ".join(each.name for each in others)
         lines.append(f"gh secret set {REPOSITORIES_TOKEN} {place}   # a token that may read {names}")
+    lines += [f"gh secret set {name} {place}   # an address, as apprise takes it" for name in receivers_secrets(file)]
     for each in others:
         may = f"# a token that may start workflows of {app.name}" if app else ""
         lines.append(

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from wakeline.core.model import Presence, Stage
 from wakeline.fleet import FleetFile
 from wakeline.github.remote import Remote, remote_of
 from wakeline.github.run import DISPATCH_TOKEN, REPOSITORIES_TOKEN, RUN_TOKEN, SIGNING_KEY, SSH_KEY
 
-DEPLOY = ".github/workflows/deploy.yml"
+DEPLOY, NOTIFY = ".github/workflows/deploy.yml", ".github/workflows/notify.yml"
 CHECKOUT = "actions/checkout@9c091bb21b7c1c1d1991bb908d89e4e9dddfe3e0 # v7.0.0"
 RUNNER = "ubuntu-24.04"
+_ROLLBACK = "ROLLBACK_TO"
+SECRET = re.compile(r"env:((?!GITHUB_)[A-Za-z_][A-Za-z0-9_]*)\Z")  # GitHub: "Naming your secrets"
 _PATTERN = re.compile(r"([*?+\[\]!\\])")
 
 
@@ -62,18 +65,49 @@ jobs:
       contents: write     # the ledger is a ref of this repository: refs/wakeline/{fleet.app}/{fleet.environment}/…
       deployments: write  # the deployment, with a status for each stage
     steps:
-      # For wakeline.toml, known_hosts (whom to believe) and allowed_signers (who may approve), as they were reviewed.
-      - uses: {CHECKOUT}
-        with:
-          persist-credentials: false
-
-      - name: Install wakeline
-        env:
-          SPEC: {quoted(install)}
-        run: pipx install "$SPEC"
-
+{_prepared(install)}
       # `exec`, so that cancelling the run reaches wakeline: it stops in good order, says so on record, frees the lease.
 {steps.lstrip(chr(10))}"""
+
+
+def notify(file: FleetFile, *, install: str) -> str:
+    """The workflow that sends later what was not yet due when a rollout ended. It has no key that approves anything."""
+    fleet = file.fleet
+    env = _env({**_receivers(file), RUN_TOKEN: "github.token", SSH_KEY: f"secrets.{SSH_KEY}"})
+    return f"""\
+# Says when a sleeper of {fleet.app} in {fleet.environment} has arrived, or is past its max_behind, to those in [[notify]],
+# and sends again what a service did not take. Made by `wakeline init github`; change it as you like.
+name: Tell of {fleet.app} in {fleet.environment}
+
+on:
+  schedule:
+    - cron: "13,43 * * * *"  # not on the hour, when GitHub is busy and drops some
+  workflow_dispatch:
+
+permissions: {{}}
+
+concurrency:
+  group: wakeline-{fleet.app}-{fleet.environment}-notify
+  cancel-in-progress: false
+
+jobs:
+  notify:
+    name: Notify
+    if: {quoted("github.ref == " + _literal("refs/heads/" + file.branch))}
+    runs-on: {RUNNER}
+    timeout-minutes: 10
+    environment:
+      name: {quoted(fleet.environment)}
+      deployment: false
+    permissions:
+      contents: write     # what was told to whom is a ref of this repository, too
+    steps:
+{_prepared(install)}
+      # It asks sleepers that may not write to the ledger whether they have arrived: that is what the key is for.
+      - name: Send what is due
+        env:
+{env}        run: exec wakeline notify
+"""
 
 
 def trigger(file: FleetFile, *, app: Remote, branch: str) -> str:
@@ -111,13 +145,28 @@ jobs:
 """
 
 
+def _prepared(install: str) -> str:
+    """The checkout, and wakeline: what a job of ours begins with."""
+    return f"""\
+      # For wakeline.toml, known_hosts (whom to believe) and allowed_signers (who may approve), as they were reviewed.
+      - uses: {CHECKOUT}
+        with:
+          persist-credentials: false
+
+      - name: Install wakeline
+        env:
+          SPEC: {quoted(install)}
+        run: pipx install "$SPEC"
+"""
+
+
 def _stage(stage: Stage, *, first: bool, file: FleetFile) -> str:
     """One step a stage, so that the run's page shows each by itself. The first one begins the release."""
     machines = ", ".join(_shown(each.name, each.presence) for each in stage.machines)
     tokens = {RUN_TOKEN: "github.token", SSH_KEY: f"secrets.{SSH_KEY}", SIGNING_KEY: f"secrets.{SIGNING_KEY}"}
     if needs_token(file):
         tokens[REPOSITORIES_TOKEN] = f"secrets.{REPOSITORIES_TOKEN}"
-    env = "".join(f"          {name}: ${{{{ {value} }}}}\n" for name, value in tokens.items())
+    env = _env({**_receivers(file), **tokens})
     how = f"--stage {stage.name} --wait"
     again = f"""\
           # Somebody pressed "Re-run": a release that failed is tried again, as a new one.
@@ -127,11 +176,25 @@ def _stage(stage: Stage, *, first: bool, file: FleetFile) -> str:
       - name: {quoted(f"Stage {stage.name}: {machines}")}
         id: stage-{stage.name}
         env:
-          ROLLBACK_TO: ${{{{ inputs.rollback_to }}}}
+          {_ROLLBACK}: ${{{{ inputs.rollback_to }}}}
 {env}        run: |
-          if [ -n "$ROLLBACK_TO" ]; then exec wakeline rollback --to "$ROLLBACK_TO" {how}; fi
+          if [ -n "${_ROLLBACK}" ]; then exec wakeline rollback --to "${_ROLLBACK}" {how}; fi
 {again if first else ""}          exec wakeline deploy "$GITHUB_SHA" {how}
 """
+
+
+def receivers_secrets(file: FleetFile) -> list[str]:
+    """The secrets of GitHub's that hold an address of [[notify]]: those of `env:`. A runner has no other's."""
+    found = (SECRET.match(each.to) for each in file.receivers)
+    return list(dict.fromkeys(each[1] for each in found if each and each[1] != _ROLLBACK))
+
+
+def _receivers(file: FleetFile) -> dict[str, str]:
+    return {name: f"secrets.{name}" for name in receivers_secrets(file)}
+
+
+def _env(values: Mapping[str, str]) -> str:
+    return "".join(f"          {name}: ${{{{ {value} }}}}\n" for name, value in values.items())
 
 
 def _shown(name: str, presence: Presence) -> str:
