@@ -75,8 +75,8 @@ def notify(file: FleetFile, *, install: str) -> str:
     fleet = file.fleet
     env = _env({**_receivers(file), RUN_TOKEN: "github.token", SSH_KEY: f"secrets.{SSH_KEY}"})
     return f"""\
-# Says when a sleeper of {fleet.app} in {fleet.environment} has arrived, or is past its max_behind, to those in [[notify]],
-# and sends again what a service did not take. Made by `wakeline init github`; change it as you like.
+# Says when a sleeper of {fleet.app} in {fleet.environment} has arrived, or is past its max_behind, and sends again
+# what a service did not take. Made by `wakeline init github`; change it as you like.
 name: Tell of {fleet.app} in {fleet.environment}
 
 on:
