@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -161,7 +162,13 @@ class Box:
         place = {"commit": commit, "git": str(self.origin), "branch": "main", "path": str(self.path)}
         return dataclasses.replace(Order(**head, **place), **more)
 
-    def start(self, order: Order, *, claims: bool = True, python: str = sys.executable, **environment: str) -> Talk:
+    def start(self, order: Order, **more) -> Talk:
+        talk = self.open(**more)
+        talk.say(do="run", order=order.to_json(), fence=self.fence)
+        return talk
+
+    def open(self, *, claims: bool = True, python: str = sys.executable, **environment: str) -> Talk:
+        """An agent that waits for a word."""
         process = subprocess.Popen(
             [python, str(self.agent), "--home", str(self.home), "run"],
             stdin=subprocess.PIPE,
@@ -170,9 +177,7 @@ class Box:
             start_new_session=True,
         )
         self.started.append(process)
-        talk = Talk(process, claims=claims)
-        talk.say(do="run", order=order.to_json(), fence=self.fence)
-        return talk
+        return Talk(process, claims=claims)
 
     def run(self, order: Order, **more) -> Talk:
         talk = self.start(order, **more)
@@ -197,6 +202,16 @@ class Box:
             for stream in (process.stdin, process.stdout):
                 if not stream.closed:
                     stream.close()
+
+
+def processes(text: str) -> list[str]:
+    """The arguments of every process that has this text in them."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            words = place.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            found += [words] if text in words else []
+    return found
 
 
 def git(*arguments: str, at: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -162,6 +163,11 @@ def _run(root: Path) -> int:
     from wakeline.agent import executor  # noqa: F401, PLC0415 - imported while the order is on its way
 
     word = channel.next_word(timeout_s=_FIRST_WORD_S) or {}
+    if word.get("do") == "prepare":
+        from wakeline.agent import ahead  # noqa: PLC0415 - only a machine that must wait hears this word
+
+        ahead.prepare(word, root=root, channel=channel)
+        word = channel.next_word(timeout_s=_FIRST_WORD_S) or {}
     try:
         order = order_from_json(word.get("order") or {}) if word.get("do") == "run" else None
         home = home_of(root, order.app, order.environment) if order else None
@@ -172,8 +178,8 @@ def _run(root: Path) -> int:
     try:
         home.make()
         arrival.become(root, arrival.mine(root))
-        waited = {"on_wait": lambda text: channel.send("waiting", text=text)}
-        with lock.hold(home.folder / "lock", wait_s=_LOCK_S, release=order.release, **waited):
+        on_wait = functools.partial(_say_waiting, channel)
+        with lock.hold(home.folder / "lock", wait_s=_LOCK_S, release=order.release, on_wait=on_wait):
             order = _with_barrier(order, word.get("barrier"))
             facts = {"fence": word.get("fence"), "expected": word.get("machine_id")}
             return _carry_out(order, home=home, channel=channel, **facts)
@@ -191,7 +197,7 @@ def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any, e
         "claims": keeper.claims(home.folder, journal.entries),
     }
     channel.send("hello", **_facts(home), **known, reports=[body for _, body in reports])
-    stale = _another(home, expected) or _stale(home, fence)
+    stale = home.is_another(expected) or _stale(home, fence)
     if stale:
         return _refuse(channel, stale, release=order.release)
     home.take_name(order.machine)
@@ -206,6 +212,10 @@ def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any, e
     return 0
 
 
+def _say_waiting(channel: wire.Channel, text: str) -> None:
+    channel.send("waiting", text=text)
+
+
 def report(home: Home, order: Order, facts: Mapping[str, Any]) -> None:
     """Leave this machine's word where the next contact finds it."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -216,13 +226,6 @@ def report(home: Home, order: Order, facts: Mapping[str, Any]) -> None:
 def _with_barrier(order: Order, barrier: Any) -> Order:
     """The order with the barrier as it stands now: an earlier machine of this rollout may have raised it."""
     return dataclasses.replace(order, barrier=max(order.barrier, barrier)) if isinstance(barrier, int) else order
-
-
-def _another(home: Home, expected: Any) -> str:
-    """Why this is not the machine that was meant, or nothing. A name is bound to a machine-id by `wakeline setup`."""
-    if not isinstance(expected, str) or not expected or expected == home.identity:
-        return ""
-    return f"this is machine {home.identity[:12]}, and setup knew it as {expected[:12]}: a clone, or built anew?"
 
 
 def _stale(home: Home, fence: Any) -> str:

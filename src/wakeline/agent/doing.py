@@ -28,8 +28,9 @@ def doing(home: Home, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     path = home.folder / "lock"
     if lock.is_free(path):
         return {}
-    since, about = _taken(path)
-    found = {"release": int(about) if about.isdigit() else 0, "what": "getting ready", "since": since}
+    since, for_what, about = _taken(path)
+    what = "preparing" if for_what == lock.AHEAD else "getting ready"
+    found = {"release": int(about) if about.isdigit() else 0, "what": what, "since": since}
     for entry in entries:
         if str(entry.get("at", "")) >= since:
             found.update(_of(entry, before=found))
@@ -43,14 +44,15 @@ def _of(entry: Mapping[str, Any], *, before: Mapping[str, Any]) -> dict[str, Any
     return {**now, "release": release if isinstance(release, int) else before["release"]}
 
 
-def _taken(path: Path) -> tuple[str, str]:
-    """When the lock was taken, as the journal writes times, and what for."""
+def _taken(path: Path) -> tuple[str, str, str]:
+    """When the lock was taken, as the journal writes times, what for, and of which release."""
     try:
         taken = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.timezone.utc)
         words = path.read_text("ascii", "replace").split()
     except OSError:
-        return "", ""
-    return taken.isoformat(timespec="milliseconds"), words[-1] if len(words) > 1 else ""
+        return "", "", ""
+    _, for_what, about = (*words, "", "", "")[:3]
+    return taken.isoformat(timespec="milliseconds"), for_what, about
 
 
 class Telling(Channel):

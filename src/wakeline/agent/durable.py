@@ -33,8 +33,8 @@ def make_folder(folder: Path, *, mode: int = 0o755) -> None:
     sync_folder(folder.parent)
 
 
-def write_bytes(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace a file as a whole."""
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o600, synced: bool = True) -> None:
+    """Replace a file as a whole. One that is not `synced` may be empty after a power cut."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -42,17 +42,19 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         fresh.rename(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if synced:
+        sync_folder(path.parent)
 
 
-def write_json(path: Path, data: Mapping[str, Any], *, mode: int = 0o600) -> None:
+def write_json(path: Path, data: Mapping[str, Any], *, mode: int = 0o600, synced: bool = True) -> None:
     """Replace a JSON file as a whole."""
-    write_bytes(path, json.dumps(data, indent=1, sort_keys=True).encode() + b"\n", mode=mode)
+    write_bytes(path, json.dumps(data, indent=1, sort_keys=True).encode() + b"\n", mode=mode, synced=synced)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -148,7 +148,8 @@ class Executor:
         """Everything that can be done while the old release still runs."""
         self._watch.begin()
         self.releases.prepare()
-        self.releases.fetch()
+        if not self.releases.is_prepared:
+            self.releases.fetch()
         self._channel.send("fetched", commit=self.order.commit)
         self.releases.check_space()
         services.check(services.mine(self.order))

@@ -53,6 +53,12 @@ class Home:
         known = self.config.get("machine_id")
         return bool(known) and known != self.identity
 
+    def is_another(self, expected: Any) -> str:
+        """Why this is not the machine that was meant, or nothing: `wakeline setup` binds a name to a machine-id."""
+        if not isinstance(expected, str) or not expected or expected == self.identity:
+            return ""
+        return f"this is machine {self.identity[:12]}, and setup knew it as {expected[:12]}: a clone, or built anew?"
+
     @property
     def reports(self) -> Path:
         """Check-ins that could not be written to the ledger and wait for the next contact."""

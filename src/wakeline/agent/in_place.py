@@ -35,6 +35,7 @@ class Checkout:
     """One checkout, with the same words as `layout.Releases`."""
 
     is_in_place = True
+    is_prepared = False  # what is fetched ahead is never this
 
     def __init__(self, order: Order, *, home: Home) -> None:
         self._order = order

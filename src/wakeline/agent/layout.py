@@ -22,8 +22,8 @@ from wakeline.core.model import Order
 from wakeline.errors import RolloutFailed
 
 RELEASE_FILE = ".wakeline-release.json"
-LAID_OUT, READY, CONFIRMED = "laid-out", "ready", "confirmed"
-_SPACE_FLOOR = 16 * 1024 * 1024
+PREPARED, LAID_OUT, READY, CONFIRMED = "prepared", "laid-out", "ready", "confirmed"
+SPACE_FLOOR = 16 * 1024 * 1024
 
 
 class Releases:
@@ -87,17 +87,17 @@ class Releases:
         order = self._order
         pin = f"refs/wakeline/releases/{order.release}"
         repository.ensure_mirror(self.mirror)
-        if shutil.disk_usage(self.path).free < _SPACE_FLOOR:
+        if shutil.disk_usage(self.path).free < SPACE_FLOOR:
             self._make_room()
         repository.fetch(self.mirror, url=order.git, commit=order.commit, branch=order.branch, pin=pin)
         for each in order.repositories:
             mirror = repository.ensure_mirror(self._mirror_of(each.path))
             repository.fetch(mirror, url=each.git, commit=each.commit, branch=each.branch, pin=pin)
 
-    def check_space(self) -> None:
+    def check_space(self, *, may_make_room: bool = True) -> None:
         """Ask for space before starting: a full disk midway leaves nothing good."""
-        wanted = _SPACE_FLOOR + 2 * repository.tree_size(self.mirror, self._order.commit)
-        if shutil.disk_usage(self.path).free < wanted:
+        wanted = SPACE_FLOOR + 2 * repository.tree_size(self.mirror, self._order.commit)
+        if may_make_room and shutil.disk_usage(self.path).free < wanted:
             self._make_room()
         for place in (self.path, self._home.folder):
             free = shutil.disk_usage(place).free
@@ -118,9 +118,16 @@ class Releases:
         """True when this order's folder is there and needs no more work than it says."""
         info = self.info(self._order.release)
         same = info.get("commit") == self._order.commit and info.get("pins") == self._pins()
-        if info.get("state") == LAID_OUT and info.get("boot") != boot_id():
+        if info.get("state") in (PREPARED, LAID_OUT) and info.get("boot") != boot_id():
             return False  # its files were not on disk yet: after a power cut they may be empty
-        return same and info.get("state") in (LAID_OUT, READY, CONFIRMED)
+        if info.get("state") == PREPARED and info.get("ours") != self._ours():
+            return False  # what is shared was another list then
+        return same and info.get("state") in (PREPARED, LAID_OUT, READY, CONFIRMED)
+
+    @property
+    def is_prepared(self) -> bool:
+        """True when this order's folder was laid out before its order came, and nothing has run in it."""
+        return self.is_laid_out() and self.info(self._order.release).get("state") == PREPARED
 
     def is_ready(self) -> bool:
         """True when its steps have passed as well: after a crash between then and the switch, they do not run again."""
@@ -128,28 +135,34 @@ class Releases:
 
     def lay_out(self) -> Path:
         """The release's folder: its commit, further repositories, links to what is shared."""
-        if self.is_laid_out():
-            return self.folder
-        self._remove(self._order.release)
-        self._hide_our_file(self.mirror)
-        repository.add_work_tree(self.mirror, folder=self.folder, commit=self._order.commit)
-        for each in self._order.repositories:
-            place = self.folder / each.path
-            if place.is_symlink() or place.is_file() or (place.is_dir() and any(place.iterdir())):
-                text = f"repository {each.path}: the release has something there already"
-                raise RolloutFailed(text, hint="another `path`, or take it out of the main repository")
-            _clear(place)
-            repository.add_work_tree(self._mirror_of(each.path), folder=place, commit=each.commit)
-        for name in self._order.shared:
-            link_into(self.folder / name, self.path / "shared" / name)
-        self._write_info(state=LAID_OUT)
+        if self.is_prepared:
+            self._write_info(state=LAID_OUT)  # steps run in it from now on
+        if not self.is_laid_out():
+            self._lay_out()
+            self._write_info(state=LAID_OUT)
         return self.folder
 
     def mark_ready(self, *, links: list[str]) -> None:
         """Every step has passed: put the folder on disk as a whole, then say so in it."""
-        durable.sync_tree(self.folder)
-        durable.sync_folder(self.folder.parent)  # its own name too: `current` must not come to point at nothing
+        self._sync()
         self._write_info(state=READY, links=links)
+
+    # --- before the order ---
+
+    def lay_out_ahead(self) -> None:
+        """The same folder before its order has come, said to be there when all of it is on disk. Nothing runs in it."""
+        for number in self.known():
+            if number < self._order.release and self.info(number).get("state") == PREPARED:
+                self._remove(number)  # it was never ordered
+        if not self.is_laid_out():
+            self._lay_out()
+            self._sync()
+            self._write_info(state=PREPARED)
+
+    def take_back(self) -> None:
+        """Remove this release's folder where it was begun and came to nothing."""
+        if not self.info(self._order.release):
+            self._remove(self._order.release)
 
     # --- the switch ---
 
@@ -180,10 +193,17 @@ class Releases:
     # --- afterwards ---
 
     def prune(self) -> list[str]:
-        """Remove old releases beyond `keep`; never what runs or what would be gone back to. Returns what was saved."""
+        """Remove old releases beyond `keep`; never what runs or what would be gone back to. Returns what was saved.
+
+        What was prepared for an earlier release and never ordered counts for nothing. A later one may yet be ordered.
+        """
         for litter in (self.path / "releases").glob(".removing-*"):
             remove_tree(litter)
-        kept = {self.current(), self.last_good(), *self.known()[: max(2, self._order.keep)]}
+        known = self.known()
+        ahead = [number for number in known if self.info(number).get("state") == PREPARED]
+        begun = [number for number in known if number not in ahead]
+        kept = {self.current(), self.last_good(), *begun[: max(2, self._order.keep)]}
+        kept |= {number for number in ahead if number > self._order.release}
         saved = []
         for number in self.known():
             if number not in kept and number != 0:
@@ -197,18 +217,39 @@ class Releases:
 
     # --- helpers ---
 
+    def _lay_out(self) -> None:
+        self._remove(self._order.release)
+        self._hide_our_file(self.mirror)
+        repository.add_work_tree(self.mirror, folder=self.folder, commit=self._order.commit)
+        for each in self._order.repositories:
+            place = self.folder / each.path
+            if place.is_symlink() or place.is_file() or (place.is_dir() and any(place.iterdir())):
+                text = f"repository {each.path}: the release has something there already"
+                raise RolloutFailed(text, hint="another `path`, or take it out of the main repository")
+            _clear(place)
+            repository.add_work_tree(self._mirror_of(each.path), folder=place, commit=each.commit)
+        for name in self._order.shared:
+            link_into(self.folder / name, self.path / "shared" / name)
+
+    def _sync(self) -> None:
+        durable.sync_tree(self.folder)
+        durable.sync_folder(self.folder.parent)  # its own name too: `current` must not come to point at nothing
+
     def _pins(self) -> dict[str, str]:
         return {each.path: each.commit for each in self._order.repositories}
+
+    def _ours(self) -> list[str]:
+        return [*self._order.shared, *(output for step in self._order.steps for output in step.outputs)]
 
     def _write_info(self, *, state: str, links: list[str] | None = None) -> None:
         order = self._order
         data = {"release": order.release, "commit": order.commit, "pins": self._pins(), "state": state}
         data["boot"] = boot_id()
-        ours = [*order.shared, *(output for step in order.steps for output in step.outputs)]
         durable.write_json(
             self.folder / RELEASE_FILE,
-            {**data, "links": links or [], "ours": ours, "repositories": sorted(self._pins())},
+            {**data, "links": links or [], "ours": self._ours(), "repositories": sorted(self._pins())},
             mode=0o644,
+            synced=state != LAID_OUT,  # which counts in this boot alone
         )
 
     def _find_out(self, release: int) -> dict[str, Any]:
@@ -224,8 +265,7 @@ class Releases:
             durable.write_bytes(self._home.folder / "damaged" / f"release-{release}.json", damaged.read_bytes())
         pins = {each.path: repository.head(folder / each.path) for each in self._order.repositories}
         data = {"release": release, "commit": repository.head(folder), "pins": pins, "state": READY}
-        ours = [*self._order.shared, *(output for step in self._order.steps for output in step.outputs)]
-        facts = {**data, "links": sorted(self._linked(folder)), "ours": ours, "repositories": sorted(pins)}
+        facts = {**data, "links": sorted(self._linked(folder)), "ours": self._ours(), "repositories": sorted(pins)}
         durable.write_json(damaged, facts, mode=0o644)
         return facts
 

@@ -6,12 +6,13 @@ never run. What was fetched is pinned by a ref of ours, so that no clean-up take
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wakeline.agent import lock
@@ -31,6 +32,8 @@ _OPTIONS = (
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
 _TRIES = 3
 _PAUSE_S = 1.0
+_GENTLY = ("nice", "-n", "10")
+_stop_fds: list[int] = []
 
 
 class GitFailed(RolloutFailed):
@@ -39,9 +42,11 @@ class GitFailed(RolloutFailed):
 
 def git(arguments: Sequence[str], *, at: Path, timeout_s: float = 120.0) -> bytes:
     """Run git in a repository or work tree. Raises GitFailed with its words."""
-    argv = ["git", *_OPTIONS, "-C", str(at), *arguments]
+    argv = [*(_GENTLY if _stop_fds else ()), "git", *_OPTIONS, "-C", str(at), *arguments]
     try:
-        finished = process.run(argv, env=_environment(), timeout_s=timeout_s, keep_fds=lock.held())
+        finished = process.run(
+            argv, env=_environment(), timeout_s=timeout_s, keep_fds=lock.held(), stop_fds=tuple(_stop_fds)
+        )
     except process.CommandMissing as error:
         raise GitFailed("git is not installed on this machine", hint="apt-get install git") from error
     except process.CommandTimedOut as error:
@@ -50,6 +55,18 @@ def git(arguments: Sequence[str], *, at: Path, timeout_s: float = 120.0) -> byte
         words = finished.err.decode("utf-8", "replace").strip() or f"exit code {finished.code}"
         raise GitFailed(f"git {arguments[0]}: {words[-800:]}")
     return bytes(finished.out)
+
+
+@contextlib.contextmanager
+def giving_way(*stop_fds: int) -> Iterator[None]:
+    """As long as this lasts, every git leaves the processor to what serves, tries a remote once, and ends when one of
+    `stop_fds` has something to read: CommandStopped.
+    """
+    _stop_fds.extend(stop_fds)
+    try:
+        yield
+    finally:
+        _stop_fds.clear()
 
 
 def check_commit(commit: str) -> str:
@@ -132,7 +149,8 @@ def _fetch(repository: Path, *, url: str, commit: str, branch: str, pin: str, sh
         ["--end-of-options", url, f"+refs/heads/{branch}:refs/wakeline/branch"],  # a server that refuses bare ids
     )
     problem = GitFailed("nothing was tried")
-    for attempt in range(_TRIES):
+    tries = 1 if _stop_fds else _TRIES
+    for attempt in range(tries):
         for way in ways:
             try:
                 git([*_FETCH, *way], at=repository, timeout_s=600.0)
@@ -145,7 +163,7 @@ def _fetch(repository: Path, *, url: str, commit: str, branch: str, pin: str, sh
                 raise GitFailed(f"commit {commit} is not on branch {branch} of {_without_password(url)}")
             git(["update-ref", "--end-of-options", pin, commit], at=repository)
             return
-        if attempt + 1 < _TRIES:
+        if attempt + 1 < tries:
             time.sleep(_PAUSE_S * (attempt + 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     raise GitFailed(f"cannot fetch {commit[:10]} from {_without_password(url)}: {problem.message}")
 

@@ -45,6 +45,7 @@ class Channel:
         self.stopping = ""
         self.contact_lost = reader is None
         self.dropped = 0
+        self._is_needed = False
         self._words: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
         self._waiting: collections.deque[bytes] = collections.deque()
         self._changed = threading.Condition()
@@ -86,6 +87,17 @@ class Channel:
         with contextlib.suppress(BlockingIOError):  # the pipe is full: it is readable already, which is all we want
             os.write(self._wake_end, b"!")
 
+    @contextlib.contextmanager
+    def needed(self) -> Iterator[None]:
+        """As long as this lasts, the end of the contact asks for an early end as well: no order was accepted yet."""
+        self._is_needed = True
+        try:
+            if self.contact_lost:
+                self.stop("the contact was lost")
+            yield
+        finally:
+            self._is_needed = False
+
     def drain(self, *, timeout_s: float) -> None:
         """Wait until everything that was said has been handed over, within a limit."""
         with self._changed:
@@ -98,6 +110,8 @@ class Channel:
                 self.stop(str(word.get("why") or "the runner asked to stop"))
             self._words.put(word)
         self.contact_lost = True
+        if self._is_needed:
+            self.stop("the contact was lost")
         self._words.put(None)
 
     def _speak(self, writer: BinaryIO) -> None:

@@ -191,6 +191,11 @@ class Order:
     on_retire: str = KEEP
     version: int = ORDER_VERSION
 
+    @property
+    def may_be_prepared(self) -> bool:
+        """Whether its commit may be fetched and laid out before its turn: where that is beside what runs (law 1)."""
+        return self.layout is Layout.RELEASES and all(step.name != SCRIPT for step in self.steps)
+
     def to_json(self) -> dict[str, Any]:
         """The order as plain JSON data; `order_from_json` reads it back as an equal value.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 KEPT_BYTES_MAX = 8 * 1024 * 1024
 _READ = 64 * 1024
+_TIDIES_S = 2.0
 
 
 class CommandMissing(OSError):
@@ -22,6 +23,10 @@ class CommandMissing(OSError):
 
 class CommandTimedOut(TimeoutError):
     """The program did not end within its limit and was ended, with everything that it had started."""
+
+
+class CommandStopped(OSError):
+    """The program was asked to end before it had, with everything that it had started, by one of `stop_fds`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +49,12 @@ def run(
     input: bytes | None = None,  # noqa: A002 - the field's word for it, as in subprocess
     kept_bytes_max: int = KEPT_BYTES_MAX,
     keep_fds: Sequence[int] = (),
+    stop_fds: Sequence[int] = (),
 ) -> Finished:
     """Run a command to its end. Raises CommandMissing and CommandTimedOut; a non-zero exit is the caller's to judge.
 
-    `keep_fds` are inherited, for a lock that must not be free before the command has ended.
+    `keep_fds` are inherited, for a lock that must not be free before the command has ended. When one of `stop_fds` has
+    something to read, the command is asked to end, has a moment to tidy up, and CommandStopped is raised.
     """
     try:
         child = subprocess.Popen(  # noqa: S603 - argv, never a shell
@@ -66,7 +73,11 @@ def run(
         raise CommandMissing(f"{argv[0]}: not found") from error
     with child:
         try:
-            return _collect(child, tuple(argv), input, ends=time.monotonic() + timeout_s, most=kept_bytes_max)
+            ends = time.monotonic() + timeout_s
+            return _collect(child, tuple(argv), input, ends=ends, most=kept_bytes_max, stop_fds=stop_fds)
+        except CommandStopped:
+            _ask_to_end(child)
+            raise
         except CommandTimedOut as error:
             raise CommandTimedOut(f"{argv[0]} did not end within {timeout_s:g} s") from error
         finally:
@@ -75,8 +86,21 @@ def run(
                     os.killpg(child.pid, signal.SIGKILL)
 
 
+def _ask_to_end(child: subprocess.Popen[bytes]) -> None:
+    """git takes its unfinished files away when it gets this signal; what does not heed it is ended by the caller."""
+    with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(child.pid, signal.SIGTERM)
+        child.wait(timeout=_TIDIES_S)
+
+
 def _collect(
-    child: subprocess.Popen[bytes], argv: tuple[str, ...], data: bytes | None, *, ends: float, most: int
+    child: subprocess.Popen[bytes],
+    argv: tuple[str, ...],
+    data: bytes | None,
+    *,
+    ends: float,
+    most: int,
+    stop_fds: Sequence[int],
 ) -> Finished:
     """Feed input and read both outputs until they end. Memory stays bounded whatever the command prints."""
     kept = {"out": bytearray(), "err": bytearray()}
@@ -89,10 +113,14 @@ def _collect(
         if child.stdin is not None:
             os.set_blocking(child.stdin.fileno(), False)
             selector.register(child.stdin, selectors.EVENT_WRITE, "in")
-        while selector.get_map():
+        for fd in stop_fds:
+            selector.register(fd, selectors.EVENT_READ, "stop")
+        while len(selector.get_map()) > len(stop_fds):
             if time.monotonic() >= ends:
                 raise CommandTimedOut
             for key, _ in selector.select(ends - time.monotonic()):
+                if key.data == "stop":
+                    raise CommandStopped(f"{argv[0]} was asked to end")
                 if key.data == "in":
                     rest = _feed(key.fd, rest)
                     over = not rest
