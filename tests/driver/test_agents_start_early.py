@@ -29,12 +29,32 @@ STAGES = (
     StagePlan("second", ("uat",), frozenset(), False),
 )
 AGENT = """\
-import json, sys
-line = sys.stdin.readline()
-if not line:
-    sys.exit()
-ends = {"event": "finished", "outcome": "OUTCOME", "cause": "", "was": 0}
-sys.stdout.write(json.dumps(ends) + "\\n")
+import json, pathlib, sys, time
+
+KNOWS, HEARD = {knows!r}, pathlib.Path({heard!r})
+
+
+def hear():
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit()
+    word = json.loads(line)
+    with HEARD.open("a") as file:
+        file.write(f"{{word['do']}} {{word['order']['machine']}}\\n")
+    return word["do"]
+
+
+def say(event, **facts):
+    print(json.dumps({{"event": event, **facts}}), flush=True)
+
+
+word = hear()
+if word == "prepare" and KNOWS:
+    while KNOWS == "slowly" and "run scheduler" not in HEARD.read_text():
+        time.sleep(0.02)
+    say("prepared", ok=True)
+    word = hear()
+say("finished", outcome={outcome!r} if word == "run" else "failed", cause="", was=0)
 """
 
 
@@ -70,8 +90,9 @@ def walk(
     fails: int = 0,
     loses: bool = False,
     reached: tuple[str, ...] = ("scheduler", "uat"),
+    knows: str = "",
 ):
-    """One walk over two folders. Returns the rollout and the starts."""
+    """One walk over two folders. Returns the rollout and the starts. With `knows` the agents know how to prepare."""
     log = folder / "records"
     log.write_text("")
     way = Noting(log, fails, loses)
@@ -79,7 +100,8 @@ def walk(
     for name in ("scheduler", "uat"):
         agent = folder / name / "home" / "agents" / "early"
         agent.mkdir(parents=True)
-        (agent / "__main__.py").write_text(AGENT.replace("OUTCOME", outcome))
+        text = AGENT.format(outcome=outcome, knows=knows, heard=str(folder / "heard"))
+        (agent / "__main__.py").write_text(text)
         presence = Presence.ALWAYS if name == "scheduler" else Presence.ON_DEMAND
         machines[name] = Machine(name, f"local:{folder / name}", presence)
         orders[name] = Order("shop", "uat", name, "first", 1, "c" * 40, "x", "main", "/srv")
@@ -98,7 +120,8 @@ def walk(
         made = {"fence": 1, "release": 1, "commit": "c", "lead": "scheduler", "stages": stages}
         taken = {"fence": 1, "holder": "ann", "length_s": 180.0}
         await writer.write(lambda _: [Draft("lease-taken", taken), Draft("release-made", made)])
-        begun = rollout.Rollout(1, STAGES, "scheduler", {}, frozenset(reached))
+        preparable = frozenset({"scheduler", "uat"})
+        begun = rollout.Rollout(1, STAGES, "scheduler", {}, frozenset(reached), preparable=preparable)
         party = Party(machines, orders, lambda _: way, AgentFile(b"", "early"))
         holder = Holder(writer, 1, 180.0, boottime_s())
         walked = Walk(begun, party=party, holder=holder, approve=lambda _, draft: draft, tell=told)
@@ -108,7 +131,7 @@ def walk(
 
 
 def test_each_agent_is_started_once_and_before_any_record_of_its_order(tmp_path):
-    done, starts = walk(tmp_path)
+    done, starts = walk(tmp_path, knows="at once")
     assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.OK}
     assert sorted(starts) == [("scheduler", 0), ("uat", 0)]
 
@@ -135,6 +158,36 @@ def test_a_withheld_machine_gets_no_order_though_its_agent_waits(tmp_path):
 def test_law_3_contact_lost_between_the_knock_and_the_order_is_unknown_and_neither_failed_nor_asleep(tmp_path):
     done, _ = walk(tmp_path, loses=True)
     assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.UNKNOWN}
+
+
+def heard(folder: Path) -> list[str]:
+    return (folder / "heard").read_text().splitlines()
+
+
+def test_law_1_what_waits_for_its_stage_is_asked_to_prepare_and_gets_its_order_in_the_same_conversation(tmp_path):
+    done, starts = walk(tmp_path, knows="at once")
+    assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.OK}
+    assert sorted(heard(tmp_path)) == ["prepare uat", "run scheduler", "run uat"]
+    assert heard(tmp_path).index("run uat") == 2
+    assert len(starts) == 2
+
+
+def test_the_lead_s_stage_does_not_wait_for_what_a_later_one_prepares(tmp_path):
+    done, _ = walk(tmp_path, knows="slowly")
+    assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.OK}
+
+
+def test_an_agent_that_does_not_know_the_word_is_no_error_and_another_takes_the_order(tmp_path):
+    done, starts = walk(tmp_path)
+    assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.OK}
+    assert sorted(heard(tmp_path)) == ["prepare uat", "run scheduler", "run uat"]
+    assert [name for name, _ in starts].count("uat") == 2
+
+
+def test_what_was_prepared_behind_a_gate_that_failed_gets_no_order(tmp_path):
+    done, _ = walk(tmp_path, knows="at once", outcome="failed")
+    assert done.results == {"scheduler": Outcome.FAILED, "uat": Outcome.WITHHELD}
+    assert "run uat" not in heard(tmp_path)
 
 
 @pytest.mark.parametrize("reached", [("scheduler",)])

@@ -12,7 +12,7 @@ from typing import Any
 
 from sim.links import Wire
 from sim.loop import Process
-from sim.machine import CONFIRMED, LAID_OUT, READY, Box
+from sim.machine import CONFIRMED, HALF, LAID_OUT, PREPARED, READY, WHOLE, Box
 from wakeline.core import carrying_out, once
 from wakeline.core.carrying_out import Begin
 from wakeline.core.catch_up import CatchUp, Verdict, decide
@@ -69,7 +69,10 @@ class Agent:
         """`run`: one order over a connection (see wakeline.agent.__main__)."""
         assert self.wire is not None
         word = await self.wire.to_agent.get(limit_s=60.0)
-        if word is None:
+        if word is not None and word["do"] == "prepare":
+            await self._prepare(word)
+            word = await self.wire.to_agent.get(limit_s=60.0)
+        if word is None or word["do"] != "run":
             self._refuse("no order came")
             return
         self._order = order_from_json(word["order"])
@@ -93,6 +96,58 @@ class Agent:
         facts = {"release": self.order.release, "cause": ending.cause, "was": ending.was}
         self.say("finished", outcome=ending.outcome.value, **facts)
 
+    async def _prepare(self, word: Mapping[str, Any]) -> None:
+        """See wakeline.agent.ahead: the folder is laid out before the order comes, and nothing of it runs."""
+        box, order = self.box, order_from_json(word["order"])
+        self._order = order
+        why = carrying_out.stale(word["fence"], seen=box.disk.read("fence", 0))
+        if not why and not await box.hold(self.process, wait_s=0, ahead=True):
+            why = "another run has this machine's lock"
+        if not why:
+            try:
+                await self._lay_out_ahead()
+            except RolloutFailed as error:
+                why = error.message
+            box.let_lock_go(self.process)
+        self.say("prepared", release=order.release, ok=not why, why=why)
+
+    async def _lay_out_ahead(self) -> None:
+        box, release = self.box, self.order.release
+        if carrying_out.begin(release, runs=box.current, confirmed=True) is not Begin.MAKE_READY:
+            raise RolloutFailed(f"release {box.current} runs here")
+        await self._beside(1.0)
+        if self.world.fault("fetch fails"):
+            raise RolloutFailed("fetch: the remote does not answer")
+        if self._is_laid_out():
+            return
+        self.world.observer.prepares(box, release)
+        box.disk.write(f"release {release}", {})
+        box.write_tree(release, HALF, commit=self.commit)
+        await self._beside(0.5)
+        box.write_tree(release, WHOLE, commit=self.commit)
+        await self._beside(0.1)
+        box.sync_tree(release)
+        await self._beside(0.01)
+        box.note_release(release, PREPARED, commit=self.commit)
+
+    async def _beside(self, seconds: float) -> None:
+        """Work that gives way: to whoever waits for the lock, and with the contact."""
+        assert self.wire is not None
+        await asyncio.sleep(seconds * self.world.random.choice((0.2, 0.5, 1.0, 1.0, 3.0, 40.0)))
+        if self.world.fault("prepare cut off"):
+            self.process.end()
+            await asyncio.sleep(1.0)  # nothing of it goes on
+        if self.box.lock_is_wanted or self.wire.to_agent.closed:
+            raise RolloutFailed("it was asked to end")
+
+    def _is_laid_out(self) -> bool:
+        """See wakeline.agent.layout."""
+        info = self.box.info(self.order.release)
+        if info.get("commit") != self.commit:
+            return False
+        in_this_boot = info["boot"] == self.box.boots
+        return info["state"] in (READY, CONFIRMED) or (info["state"] in (PREPARED, LAID_OUT) and in_this_boot)
+
     async def asked(self) -> None:
         """`catch-up --tell`."""
         await self._catch_up_safely(boot=False, wait_s=LOCK_S)
@@ -107,13 +162,12 @@ class Agent:
         try:
             await asyncio.wait_for(self._catch_up_safely(boot=True, wait_s=GLANCE_S), 120.0)
         except asyncio.TimeoutError:
-            if self.box.lock is self.process:
-                self.box.lock = None
+            self.box.let_lock_go(self.process)
         self.box.serves = self.box.current
         await self.work(1.0)
         if await self.box.hold(self.process, wait_s=GLANCE_S):
             await self._confirm_switch()
-            self.box.lock = None
+            self.box.let_lock_go(self.process)
 
     # --- catching up ---
 
@@ -125,8 +179,7 @@ class Agent:
         except (LedgerError, RolloutFailed):
             await asyncio.sleep(0)  # it keeps running what runs, and is tried again
         finally:
-            if self.box.lock is self.process:
-                self.box.lock = None
+            self.box.let_lock_go(self.process)
 
     async def _catch_up(self, *, boot: bool) -> None:
         """See wakeline.agent.catch_up."""
@@ -252,20 +305,30 @@ class Agent:
         info = box.info(self.order.release)
         if info.get("state") in (READY, CONFIRMED) and info["commit"] == self.commit:
             return
+        if not self._is_laid_out():
+            box.disk.write(f"release {self.order.release}", {})
+            box.write_tree(self.order.release, HALF, commit=self.commit)
+            await self.work(0.3)
+            box.write_tree(self.order.release, WHOLE, commit=self.commit)
         box.note_release(self.order.release, LAID_OUT, commit=self.commit)
         await self._check_that_it_counts()
-        await self.work(3.0)
-        if self.stopping:
-            raise Interrupted(f"stopped before packages: {self.stopping}")
-        if self.world.breaks(self.commit, box.name, "step") or self.world.fault("step fails"):
-            raise RolloutFailed("packages: exit 1")
+        await self._steps()
         self._begin_to_look()
         if may_run_once and self.order.lead:
             await self._lead()
         else:
             await self._follow()
         await self.work(0.1)
+        box.sync_tree(self.order.release)
         box.note_release(self.order.release, READY, commit=self.commit)
+
+    async def _steps(self) -> None:
+        self.world.observer.step_runs(self.box, self.order.release)
+        await self.work(3.0)
+        if self.stopping:
+            raise Interrupted(f"stopped before packages: {self.stopping}")
+        if self.world.breaks(self.commit, self.box.name, "step") or self.world.fault("step fails"):
+            raise RolloutFailed("packages: exit 1")
 
     async def _healthy_or_back(self, *, was: int) -> Ending:
         await self.work(2.0)

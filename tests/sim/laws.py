@@ -74,6 +74,8 @@ class Observer:
         self.broke_before = False
         self.may_take: dict[str, int] = {}
         self.attempts: dict[tuple[str, int], int] = {}
+        self.begun: set[tuple[str, int]] = set()
+        self.prepared: set[tuple[str, int]] = set()
 
     # --- what is put on record ---
 
@@ -229,6 +231,7 @@ class Observer:
     def push_starts(self, box: Box, release: int, fence: int) -> None:
         """Laws 1, 2 and 8, when a machine accepts an order from a rollout."""
         made = self.made[release]
+        self.begun.add((box.name, release))
         newer = [when for number, when in self.took_over.items() if number > fence]
         if newer and self._world.loop.now - min(newer) > _LONG_S:
             raise Violation(f"law 8: {box.name} takes an order of rollout {fence}, long after {self.fence} began")
@@ -257,9 +260,19 @@ class Observer:
         if release != self.may_take.get(box.name):
             allowed = self.may_take.get(box.name)
             raise Violation(f"law 6: {box.name} takes release {release} by itself; it may take {allowed}")
+        self.begun.add((box.name, release))
         count = self.attempts[box.name, release] = self.attempts.get((box.name, release), 0) + 1
         if count > _ATTEMPTS:
             raise Violation(f"law 10: {box.name} tries release {release} the {count}th time")
+
+    def prepares(self, box: Box, release: int) -> None:
+        """A machine lays a release out before its order has come."""
+        self.prepared.add((box.name, release))
+
+    def step_runs(self, box: Box, release: int) -> None:
+        """Law 1, when anything of a release runs on a machine: it was ordered there, whatever was prepared."""
+        if (box.name, release) not in self.begun:
+            raise Violation(f"law 1: {box.name} runs a step of release {release}, which it was not ordered to run")
 
     def switches(self, box: Box, release: int, fence: int) -> None:
         """Laws 5, 6 and 8, as `current` is about to move."""
@@ -268,7 +281,7 @@ class Observer:
             raise Violation(f"law 6: {box.name} goes from {self.highest[box.name]} down to {release}")
         if not self._world.database.has(made.commit):
             raise Violation(f"law 5: {box.name} switches to release {release}, and the database lacks what it needs")
-        if not box.is_complete(release):
+        if not box.is_complete(release) or not box.is_whole(release, commit=made.commit):
             raise Violation(f"law 7: {box.name} switches to release {release}, which is not complete")
         if not fence or self._world.is_cut(f"{box.name} to ledger") or self._world.is_faulty_now:
             return
@@ -295,7 +308,8 @@ class Observer:
     def lost_power(self, box: Box) -> None:
         """Law 7, after every power cut."""
         current = box.current
-        if current is not None and not box.is_complete(current):
+        whole = not current or box.is_whole(current, commit=self.made[current].commit)
+        if current is not None and not (box.is_complete(current) and whole):
             raise Violation(f"law 7: after a power cut {box.name} has release {current}, which is not complete")
 
     def confirmed(self, box: Box, release: int) -> None:

@@ -20,7 +20,8 @@ from wakeline.core.once import HAS
 if TYPE_CHECKING:
     from sim.world import World
 
-LAID_OUT, READY, CONFIRMED = "laid-out", "ready", "confirmed"
+PREPARED, LAID_OUT, READY, CONFIRMED = "prepared", "laid-out", "ready", "confirmed"
+HALF, WHOLE = "half", "whole"
 _LOCK_S = 150.0
 _GLANCE_S = 2.0
 
@@ -113,6 +114,9 @@ class Box:
         self.processes: list[Process] = []
         self.keepers: dict[str, Process] = {}
         self.lock: Process | None = None
+        self.lock_is_ahead = False
+        self.lock_is_wanted = False
+        self.boots = 0
         if adopted:
             self.note_release(0, CONFIRMED, commit=0)
             self.disk.write("current", 0)
@@ -133,7 +137,19 @@ class Box:
 
     def note_release(self, release: int, state: str, *, commit: int) -> None:
         """Say in a release folder how far it has come."""
-        self.disk.write(f"release {release}", {"state": state, "commit": commit})
+        self.disk.write(f"release {release}", {"state": state, "commit": commit, "boot": self.boots})
+
+    def write_tree(self, release: int, what: str, *, commit: int) -> None:
+        """What is truly in a release folder, whatever it says of itself."""
+        self.disk.write(f"tree {release}", (what, commit), synced=False)
+
+    def sync_tree(self, release: int) -> None:
+        """Put it on disk as it is."""
+        self.disk.write(f"tree {release}", self.disk.read(f"tree {release}"))
+
+    def is_whole(self, release: int, *, commit: int) -> bool:
+        """Whether all of a commit is in a release folder."""
+        return bool(self.disk.read(f"tree {release}") == (WHOLE, commit))
 
     def is_complete(self, release: int) -> bool:
         """Whether the link may point to it."""
@@ -143,7 +159,7 @@ class Box:
     def confirmed(self) -> list[int]:
         """The releases that were good here."""
         names = [name for name in self.disk.files if name.startswith("release ")]
-        return [int(name[8:]) for name in names if self.disk.files[name]["state"] == CONFIRMED]
+        return [int(name[8:]) for name in names if self.disk.files[name].get("state") == CONFIRMED]
 
     @property
     def journal(self) -> tuple[dict[str, Any], ...]:
@@ -225,25 +241,31 @@ class Box:
     def power_on(self) -> None:
         """It boots: one unit before the services, one after them."""
         self.on = True
+        self.boots += 1
         self.start_catch_up(boot=True)
 
     def _let_go(self, process: Process) -> None:
         if process in self.processes:
             self.processes.remove(process)
-        if self.lock is process:
-            self.lock = None
+        self.let_lock_go(process)
 
     # --- what it is made to do ---
 
-    async def hold(self, process: Process, *, wait_s: float) -> bool:
+    async def hold(self, process: Process, *, wait_s: float, ahead: bool = False) -> bool:
         """Take the machine's lock; False when another run has it for all of that time."""
         ends = self.world.loop.now + wait_s
         while self.lock is not None:
+            self.lock_is_wanted |= bool(wait_s) and self.lock_is_ahead
             if self.world.loop.now >= ends:
                 return False
             await asyncio.sleep(1.0)
-        self.lock = process
+        self.lock, self.lock_is_ahead, self.lock_is_wanted = process, ahead, False
         return True
+
+    def let_lock_go(self, process: Process) -> None:
+        """Somebody else may have it."""
+        if self.lock is process:
+            self.lock = None
 
     async def keep(self, claim: str, session: Session, process: Process) -> None:
         """The keeper: waits for its command and puts on disk how that ended."""
@@ -253,4 +275,4 @@ class Box:
         process.end()
 
 
-__all__ = ["CONFIRMED", "HAS", "LAID_OUT", "READY", "Box", "Database", "Disk", "Session"]
+__all__ = ["CONFIRMED", "HALF", "HAS", "LAID_OUT", "PREPARED", "READY", "WHOLE", "Box", "Database", "Disk", "Session"]

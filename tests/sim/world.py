@@ -48,6 +48,7 @@ FAULTS = {
     "health fails": 0.03,
     "once-step fails": 0.15,
     "verify cannot tell": 0.03,
+    "prepare cut off": 0.03,
 }
 
 

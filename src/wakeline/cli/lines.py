@@ -11,6 +11,7 @@ from wakeline.cli.render import coloured, plain, talk
 from wakeline.driver.progress import Notice
 
 _QUIET = {"output", "verified", "lease-renewed", "sent", "hello", "knock", "fetched", "step_started", "approved"}
+_QUIET |= {"prepared"}
 
 
 class Lines:
@@ -41,6 +42,7 @@ def told(notice: Notice) -> str:
         "knocked": lambda: data["answer"] + (f" {notice.text}" if notice.text else ""),
         "woken": lambda: "woke in the meantime: it looks at the ledger now",
         "caught_up": lambda: notice.text,
+        "prepared": lambda: "laid out ahead of its order" if data.get("ok") else f"not laid out yet: {data.get('why')}",
         "laid_out": lambda: f"release {data.get('release')} laid out",
         "step_started": lambda: f"{data.get('step')} …",
         "step_finished": lambda: _step(data),

@@ -19,7 +19,7 @@ from wakeline.cli.result import Result
 from wakeline.driver.progress import Notice
 from wakeline.github import log, run
 
-_OF_NO_INTEREST = {"lease-renewed", "sent", "hello", "knock", "fetched"}
+_OF_NO_INTEREST = {"lease-renewed", "sent", "hello", "knock", "fetched", "prepared"}
 
 
 class Guarded:

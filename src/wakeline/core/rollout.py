@@ -3,7 +3,8 @@
 The laws that this file holds; anything that changes what happens next is in it:
 
 1. Order. No machine of a later stage starts before every gating stage ahead of it has passed: every `always` machine
-   ok or unchanged, and no machine of it failed or unknown. Asleep does not count.
+   ok or unchanged, and no machine of it failed or unknown. Asleep does not count. What waits behind a gate may be asked
+   to prepare: to fetch the release and lay it out beside what runs there. Nothing of it runs, and nothing is switched.
 2. A failed stage stops what is behind it: later machines are withheld and approvals do not move. A stage that does not
    gate may say that the rollout goes on.
 3. Asleep is not failed, and failed is never asleep: only the knock says asleep, and never for an `always` machine, for
@@ -50,6 +51,13 @@ class Knocked:
 @dataclasses.dataclass(frozen=True)
 class CheckedIn:
     """A machine that was asleep at the knock has since spoken for itself: it is awake after all."""
+
+    machine: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What a machine was asked to prepare is over, whatever came of it: nothing depends on it."""
 
     machine: str
 
@@ -107,7 +115,7 @@ class StopAsked:
     why: str
 
 
-Event = Union[Knocked, CheckedIn, Finished, OnceWanted, OnceVerified, OnceEnded, StopAsked]
+Event = Union[Knocked, CheckedIn, Prepared, Finished, OnceWanted, OnceVerified, OnceEnded, StopAsked]
 
 # --- what goes out ---------------------------------------------------------------------------------------------------
 
@@ -115,6 +123,13 @@ Event = Union[Knocked, CheckedIn, Finished, OnceWanted, OnceVerified, OnceEnded,
 @dataclasses.dataclass(frozen=True)
 class Knock:
     """See whether a machine is there."""
+
+    machine: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Let a machine that waits for its stage fetch the release and lay it out. It is no order: nothing may run."""
 
     machine: str
 
@@ -157,12 +172,13 @@ class End:
     outcome: str
 
 
-Command = Union[Knock, Send, Write, GiveClaim, Stop, End]
+Command = Union[Knock, Prepare, Send, Write, GiveClaim, Stop, End]
 
 # --- the rollout -----------------------------------------------------------------------------------------------------
 
 WAITING = "waiting"
 RUNNING = "running"
+PREPARE_AT_ONCE = 5  # as long as somebody may fetch for a gate, the remote is not asked by a crowd
 _BAD = (Outcome.FAILED, Outcome.UNKNOWN)
 
 
@@ -171,7 +187,8 @@ class Rollout:
     """Where a rollout stands. `results` has a machine as soon as its outcome is known.
 
     `sent_before` are machines that got this release's order in an earlier walk, which never heard how it ended. `once`
-    are its once-steps, `held` says of each machine on hold why it is.
+    are its once-steps, `held` says of each machine on hold why it is, `failed_before` are machines that said so of this
+    release. `preparable` are machines whose order may be laid out before its turn.
     """
 
     release: int
@@ -186,9 +203,13 @@ class Rollout:
     running: frozenset[str] = frozenset()
     results: Mapping[str, Outcome] = dataclasses.field(default_factory=dict)
     sent_before: frozenset[str] = frozenset()
+    failed_before: frozenset[str] = frozenset()
     once: frozenset[str] = frozenset()
     held: Mapping[str, str] = dataclasses.field(default_factory=dict)
     receipted: frozenset[str] = frozenset()
+    preparable: frozenset[str] = frozenset()
+    preparing: frozenset[str] = frozenset()
+    prepared: frozenset[str] = frozenset()
     claims: frozenset[str] = frozenset()
     open_claim: str = ""
     open_step: str = ""
@@ -229,7 +250,8 @@ def advance(rollout: Rollout, event: Event) -> tuple[Rollout, list[Command]]:
         return rollout, []  # late: the rollout has said how it ended, and the machine's check-in will say the rest
     rollout, commands = _HANDLERS[type(event)](rollout, event)
     rollout, more = _go_on(rollout)
-    return rollout, commands + more
+    rollout, ahead = _prepare(rollout)
+    return rollout, commands + more + ahead
 
 
 def _knocked(rollout: Rollout, event: Knocked) -> tuple[Rollout, list[Command]]:
@@ -244,6 +266,10 @@ def _checked_in(rollout: Rollout, event: CheckedIn) -> tuple[Rollout, list[Comma
         return rollout, []
     knocks = {name: each for name, each in rollout.knocks.items() if name != event.machine}
     return dataclasses.replace(rollout, knocks=knocks), [Knock(event.machine)]
+
+
+def _prepared(rollout: Rollout, event: Prepared) -> tuple[Rollout, list[Command]]:
+    return dataclasses.replace(rollout, preparing=rollout.preparing - {event.machine}), []
 
 
 def _finished(rollout: Rollout, event: Finished) -> tuple[Rollout, list[Command]]:
@@ -304,6 +330,7 @@ def _stop_asked(rollout: Rollout, event: StopAsked) -> tuple[Rollout, list[Comma
 _HANDLERS: dict[type, Any] = {
     Knocked: _knocked,
     CheckedIn: _checked_in,
+    Prepared: _prepared,
     Finished: _finished,
     OnceWanted: _once_wanted,
     OnceVerified: _once_verified,
@@ -330,6 +357,33 @@ def _go_on(rollout: Rollout) -> tuple[Rollout, list[Command]]:
     rollout = dataclasses.replace(rollout, ended=outcome)
     body = {"release": rollout.release, "outcome": outcome}
     return rollout, [*commands, Write(Draft("release-ended", body)), End(outcome)]
+
+
+def _prepare(rollout: Rollout) -> tuple[Rollout, list[Command]]:
+    """What machines of later stages may do meanwhile, once each. Nothing for a release that will not come to them."""
+    if rollout.stopping or any(outcome in _BAD for outcome in rollout.results.values()):
+        return rollout, []
+    waiting = [name for stage in _later(rollout) for name in stage.machines if _may_prepare(rollout, name)]
+    names = waiting[: max(0, PREPARE_AT_ONCE - len(rollout.preparing))]
+    rollout = dataclasses.replace(
+        rollout, preparing=rollout.preparing | set(names), prepared=rollout.prepared | set(names)
+    )
+    return rollout, [Prepare(name) for name in names]
+
+
+def _later(rollout: Rollout) -> tuple[StagePlan, ...]:
+    """The stages behind the one whose turn it is; none when the rollout is over."""
+    for index, stage in enumerate(rollout.walked):
+        if any(name not in rollout.results for name in stage.machines):
+            return rollout.walked[index + 1 :]
+    return ()
+
+
+def _may_prepare(rollout: Rollout, name: str) -> bool:
+    knock = rollout.knocks.get(name)
+    is_there = knock is not None and knock.answer is Answer.AWAKE and name in rollout.reached_before
+    is_busy = name in rollout.held or name in rollout.running or name in rollout.results
+    return is_there and not is_busy and name in rollout.preparable and name not in rollout.prepared
 
 
 def _is_blocked(rollout: Rollout, stage: StagePlan) -> bool:
@@ -434,6 +488,8 @@ def _unreached(rollout: Rollout, stage: StagePlan, knock: Knocked) -> Finished:
         return Finished(knock.machine, Outcome.FAILED, f"cannot be reached, and it is always on: {knock.cause}")
     if knock.machine in rollout.sent_before:
         return Finished(knock.machine, Outcome.UNKNOWN, f"it had begun, and does not answer now: {knock.cause}")
+    if knock.machine in rollout.failed_before:
+        return Finished(knock.machine, Outcome.FAILED, f"it had failed, and does not answer now: {knock.cause}")
     if knock.machine not in rollout.reached_before:
         return Finished(knock.machine, Outcome.FAILED, f"never reached since setup: {knock.cause}")
     return Finished(knock.machine, Outcome.ASLEEP, knock.cause)

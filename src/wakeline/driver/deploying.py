@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wakeline.core import admission, check_in, rollout
 from wakeline.core.behind import overdue
-from wakeline.core.model import Fleet, Machine, Order, Presence
+from wakeline.core.model import Fleet, Machine, Order, Outcome, Presence
 from wakeline.core.records import Draft
 from wakeline.core.state import Claim, Lease, Release, StagePlan, State
 from wakeline.driver import approving, standing
@@ -337,9 +337,11 @@ class _Desk:
             rollback=bool(release.rollback_to),
             only_stage=self._wish.stage,
             sent_before=release.sent,
+            failed_before=frozenset(name for name, each in release.results.items() if each.outcome is Outcome.FAILED),
             once=frozenset(step.name for order in orders.values() for step in order.steps if step.once),
             held={name: why for name, why in state.holds.items() if release.stage_of(name)},
             receipted=receipts,
+            preparable=frozenset(name for name, order in orders.items() if order.may_be_prepared),
             results=earlier,
         )
 

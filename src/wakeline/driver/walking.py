@@ -69,6 +69,14 @@ class Party:
 Approve = Callable[[State, Draft], Draft]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Waiting:
+    """An agent that waits for its order, since when."""
+
+    conversation: Conversation
+    since_s: float
+
+
 class Walk:
     """Runs a rollout to its end. One connection a machine; what a lost one did not say is `unknown`."""
 
@@ -81,7 +89,7 @@ class Walk:
         self._events: asyncio.Queue[rollout.Event] = asyncio.Queue()
         self._connections: dict[str, Connection] = {}
         self._conversations: dict[str, Conversation] = {}
-        self._agents: dict[str, tuple[float, asyncio.Future[Conversation]]] = {}
+        self._agents: dict[str, asyncio.Future[_Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._began: dict[str, float] = {}
         self.lost_lease = ""
@@ -155,6 +163,9 @@ class Walk:
     def _do(self, command: rollout.Command) -> None:
         if isinstance(command, rollout.Knock):
             self._start(self._knock(self._party.machines[command.machine]))
+        elif isinstance(command, rollout.Prepare):
+            starting = self._agents.get(command.machine)
+            self._agents[command.machine] = asyncio.ensure_future(self._prepare(command.machine, starting))
         elif isinstance(command, rollout.Send):
             self._start(self._deploy(command.machine))
         elif isinstance(command, rollout.GiveClaim):
@@ -217,9 +228,8 @@ class Walk:
             if not self._holder.may_act():
                 raise NotReached(Phase.AGENT, "the lease was not renewed in time; nothing was sent")
             conversation = self._conversations[name] = await self._agent(name)
-            state = self._holder.writer.state
-            facts = {"fence": self._holder.fence, "barrier": state.barrier, "machine_id": state.machines.get(name, "")}
-            await conversation.send({"do": "run", "order": order.to_json(), **facts})
+            barrier = self._holder.writer.state.barrier
+            await conversation.send({"do": "run", "order": order.to_json(), **self._facts(name), "barrier": barrier})
             async with asyncio.timeout(limit_s):
                 await self._listen(order, conversation)
         except (NotReached, Lost) as error:
@@ -228,20 +238,46 @@ class Walk:
         except TimeoutError:
             self._ended(name, Outcome.UNKNOWN, f"no last word within {limit_s:g} s, which no order takes")
 
+    def _facts(self, name: str) -> dict[str, Any]:
+        return {"fence": self._holder.fence, "machine_id": self._holder.writer.state.machines.get(name, "")}
+
     def _begin_agent(self, name: str) -> None:
         """Start the agent beside the records: it waits for its order, and nothing of the release runs before that."""
         if name in self.rollout.reached_before and name not in self.rollout.held:
-            began_s = asyncio.get_running_loop().time()
-            self._agents[name] = began_s, asyncio.ensure_future(self._converse(name))
+            self._agents[name] = asyncio.ensure_future(self._start_agent(name))
+
+    async def _start_agent(self, name: str) -> _Waiting:
+        began_s = asyncio.get_running_loop().time()
+        return _Waiting(await self._converse(name), began_s)
+
+    async def _prepare(self, name: str, starting: asyncio.Future[_Waiting] | None) -> _Waiting:
+        """Let the agent that waits there lay the release out; the order follows in the same conversation.
+
+        Raises Lost for an agent that does not know the word: another one is started for the order.
+        """
+        try:
+            if starting is None or not self._holder.may_act():
+                raise Lost("nothing is prepared now")
+            conversation = (await starting).conversation
+            word = {"do": "prepare", "order": self._party.orders[name].to_json(), **self._facts(name)}
+            await conversation.send(word)
+            async for event in conversation.events():
+                if event["event"] != "prepared":
+                    break
+                self._tell(Notice("prepared", name, data=event))
+                return _Waiting(conversation, asyncio.get_running_loop().time())
+            raise Lost("it does not know how to prepare")
+        finally:
+            self._events.put_nowait(rollout.Prepared(name))
 
     async def _agent(self, name: str) -> Conversation:
         """An agent that waits for its order: the one that was started early, if it has not waited too long."""
-        began_s, starting = self._agents.pop(name, (0.0, None))
+        starting = self._agents.pop(name, None)
         if starting is not None:
             with contextlib.suppress(NotReached, Lost):  # what keeps an agent from starting is said by the second try
-                conversation = await starting
-                if asyncio.get_running_loop().time() - began_s < _WAITS_S:
-                    return conversation
+                waiting = await starting
+                if asyncio.get_running_loop().time() - waiting.since_s < _WAITS_S:
+                    return waiting.conversation
         return await self._converse(name)
 
     async def _converse(self, name: str) -> Conversation:
@@ -336,7 +372,7 @@ class Walk:
             self._events.put_nowait(rollout.StopAsked(f"a bug of ours: {error!r}"))
 
     async def _let_go(self) -> None:
-        early: list[asyncio.Future[Conversation]] = [starting for _, starting in self._agents.values()]
+        early = list(self._agents.values())
         tasks: list[asyncio.Future[Any]] = [*self._tasks, *early]
         for task in tasks:
             task.cancel()

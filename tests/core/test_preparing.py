@@ -1,0 +1,121 @@
+"""What later stages may do while a gate is still at work: fetch and lay out, never run (law 1)."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.fleets import FRONTEND, SCHEDULER, asleep, awake, failed, ok, refused, rollout, sent, stage, take
+from wakeline.core.model import SCRIPT, Layout, Order, Outcome, Step
+from wakeline.core.rollout import PREPARE_AT_ONCE, Finished, OnceWanted, Prepare, Prepared, StopAsked
+
+BOTH = frozenset({"scheduler", "uat"})
+
+
+def prepares(commands) -> list[str]:
+    return [command.machine for command in commands if isinstance(command, Prepare)]
+
+
+def test_law_1_a_later_stage_is_prepared_and_sent_nothing_before_the_gate_has_passed():
+    walk, commands = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), Prepared("uat"))
+    assert (sent(commands), prepares(commands)) == (["scheduler"], ["uat"])
+    _, commands = take(walk, ok("scheduler"))
+    assert (sent(commands), prepares(commands)) == (["uat"], [])
+
+
+def test_law_1_what_was_prepared_behind_a_gate_that_failed_is_withheld():
+    walk, commands = take(
+        rollout(preparable=BOTH), awake("uat"), Prepared("uat"), awake("scheduler"), failed("scheduler")
+    )
+    assert walk.results["uat"] is Outcome.WITHHELD
+    assert sent(commands) == ["scheduler"]
+
+
+def test_the_lead_s_own_order_goes_out_before_anybody_is_asked_to_prepare():
+    _, commands = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"))
+    assert [type(command).__name__ for command in commands] == ["Write", "Send", "Prepare"]
+
+
+def test_a_stage_whose_turn_it_is_prepares_nothing():
+    both = stage("all", "a", "b", always=("a",))
+    _, commands = take(rollout(both, at_once={"all": 1}), awake("a"), awake("b"))
+    assert (sent(commands), prepares(commands)) == (["a"], [])
+
+
+@pytest.mark.parametrize("knock", [asleep, refused])
+def test_who_does_not_answer_prepares_nothing(knock):
+    _, commands = take(rollout(preparable=BOTH), awake("scheduler"), knock("uat"))
+    assert prepares(commands) == []
+
+
+def test_a_machine_that_wakes_while_the_gate_is_at_work_prepares_as_well():
+    walk, _ = take(rollout(preparable=BOTH), awake("scheduler"), asleep("uat"))
+    _, commands = take(walk, awake("uat"))
+    assert prepares(commands) == ["uat"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preparable": frozenset({"scheduler"})},
+        {"held": {"uat": "somebody works on it"}},
+        {"reached_before": frozenset({"scheduler"})},
+    ],
+)
+def test_in_place_on_hold_or_never_set_up_prepares_nothing(changes):
+    _, commands = take(rollout(**{"preparable": BOTH, **changes}), awake("scheduler"), awake("uat"))
+    assert prepares(commands) == []
+
+
+@pytest.mark.parametrize("end", [StopAsked("Ctrl-C"), StopAsked("the lease was taken over"), failed("scheduler")])
+def test_a_rollout_that_comes_to_nothing_prepares_nothing_more(end):
+    behind = stage("behind", "b")
+    first = stage("first", "scheduler", "other", always=("scheduler",))
+    walk, _ = take(rollout(first, behind, preparable=frozenset({"b"})), awake("scheduler"), awake("other"), end)
+    _, commands = take(walk, awake("b"))
+    assert prepares(commands) == []
+
+
+def test_a_machine_is_asked_once_however_often_it_is_heard_of():
+    walk, commands = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), Prepared("uat"), awake("uat"))
+    _, more = take(walk, Prepared("uat"), OnceWanted("scheduler", "migrate", "c1"))
+    assert prepares([*commands, *more]) == ["uat"]
+
+
+def test_only_so_many_ask_the_remote_at_once_and_the_nearest_stage_goes_first():
+    near, far = stage("near", *(f"n{i}" for i in range(4))), stage("far", *(f"f{i}" for i in range(4)))
+    names = [*near.machines, *far.machines]
+    walk = rollout(SCHEDULER, near, far, preparable=frozenset(names))
+    walk, commands = take(walk, awake("scheduler"), *(awake(name) for name in names))
+    assert prepares(commands) == names[:PREPARE_AT_ONCE]
+    assert prepares(take(walk, Prepared("n2"))[1]) == [names[PREPARE_AT_ONCE]]
+
+
+def test_one_stage_alone_prepares_no_other():
+    walk = rollout(SCHEDULER, FRONTEND, preparable=BOTH, only_stage="scheduler")
+    _, commands = take(walk, awake("scheduler"), ok("scheduler"))
+    assert prepares(commands) == []
+
+
+def test_an_order_goes_out_while_its_machine_still_prepares():
+    _, commands = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), ok("scheduler"))
+    assert sent(commands) == ["scheduler", "uat"]
+
+
+def test_law_3_a_machine_that_failed_this_release_and_does_not_answer_now_is_failed_and_not_asleep():
+    walk, _ = take(rollout(failed_before=frozenset({"uat"})), awake("scheduler"), asleep("uat"), ok("scheduler"))
+    assert (walk.results["uat"], walk.ended) == (Outcome.FAILED, "failed")
+
+
+def test_law_1_an_order_whose_fetch_touches_what_runs_may_not_be_prepared():
+    order = Order("shop", "uat", "web", "all", 1, "c" * 40, "git", "main", "/srv", steps=(Step("build", "make"),))
+    in_place = Order(
+        *(order.app, order.environment, "web", "all", 1, "c", "git", "main", "/srv"), layout=Layout.IN_PLACE
+    )
+    script = Order(*("shop", "uat", "web", "all", 1, "c", "git", "main", "/srv"), steps=(Step(SCRIPT, "sh deploy"),))
+    assert [each.may_be_prepared for each in (order, in_place, script)] == [True, False, False]
+
+
+def test_a_late_word_of_what_was_prepared_changes_nothing():
+    walk, _ = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), ok("scheduler"))
+    walk, commands = take(walk, Finished("uat", Outcome.OK), Prepared("uat"))
+    assert (walk.ended, prepares(commands)) == ("passed", [])
