@@ -6,7 +6,7 @@ import pytest
 
 from core.fleets import FRONTEND, SCHEDULER, asleep, awake, failed, ok, refused, rollout, sent, stage, take
 from wakeline.core.model import SCRIPT, Layout, Order, Outcome, Step
-from wakeline.core.rollout import PREPARE_AT_ONCE, Finished, OnceWanted, Prepare, Prepared, StopAsked
+from wakeline.core.rollout import PREPARE_AT_ONCE, Finished, Knock, OnceWanted, Prepare, Prepared, StopAsked
 
 BOTH = frozenset({"scheduler", "uat"})
 
@@ -113,6 +113,21 @@ def test_law_1_an_order_whose_fetch_touches_what_runs_may_not_be_prepared():
     )
     script = Order(*("shop", "uat", "web", "all", 1, "c", "git", "main", "/srv"), steps=(Step(SCRIPT, "sh deploy"),))
     assert [each.may_be_prepared for each in (order, in_place, script)] == [True, False, False]
+
+
+def test_law_3_a_machine_that_went_while_it_only_prepared_is_knocked_at_again_and_may_be_asleep():
+    walk, commands = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), Prepared("uat", gone=True))
+    assert Knock("uat") in commands
+    walk, commands = take(walk, ok("scheduler"))
+    assert sent(commands) == []
+    walk, _ = take(walk, asleep("uat"))
+    assert (walk.results["uat"], walk.ended) == (Outcome.ASLEEP, "passed")
+
+
+def test_law_3_a_machine_whose_order_is_out_is_not_knocked_at_again():
+    walk, _ = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), ok("scheduler"))
+    walk, commands = take(walk, Prepared("uat", gone=True))
+    assert (commands, walk.running) == ([], {"uat"})
 
 
 def test_a_late_word_of_what_was_prepared_changes_nothing():

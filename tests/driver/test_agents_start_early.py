@@ -49,7 +49,12 @@ def say(event, **facts):
 
 
 word = hear()
-if word == "prepare" and KNOWS:
+if KNOWS == "and goes":
+    if word == "prepare":
+        sys.exit()  # with its machine
+    while not HEARD.with_name("asleep").exists():
+        time.sleep(0.02)
+elif word == "prepare" and KNOWS:
     while KNOWS == "slowly" and "run scheduler" not in HEARD.read_text():
         time.sleep(0.02)
     say("prepared", ok=True)
@@ -65,13 +70,18 @@ class Noting:
     log: Path
     fails: int = 0
     loses: bool = False
+    goes: bool = False
     starts: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
     async def connect(self, machine: Machine, *, limit_s: float) -> LocalConnection:
+        if self.goes and ("uat" in [name for name, _ in self.starts]) and machine.name == "uat":
+            raise NotReached(Phase.TCP, "switched off")
         connection = await LocalTransport().connect(machine, limit_s=limit_s)
         converse = connection.converse
 
         async def noting(*arguments, **more):
+            if self.goes and machine.name in [name for name, _ in self.starts]:
+                raise Lost("the contact was lost")
             self.starts.append((machine.name, len(self.log.read_text().splitlines())))
             if len(self.starts) <= self.fails:
                 raise NotReached(Phase.AGENT, "it cannot be placed")
@@ -95,7 +105,7 @@ def walk(
     """One walk over two folders. Returns the rollout and the starts. With `knows` the agents know how to prepare."""
     log = folder / "records"
     log.write_text("")
-    way = Noting(log, fails, loses)
+    way = Noting(log, fails, loses, goes=knows == "and goes")
     machines, orders = {}, {}
     for name in ("scheduler", "uat"):
         agent = folder / name / "home" / "agents" / "early"
@@ -108,6 +118,8 @@ def walk(
     writer = Writer(SqliteLedger(folder / "ledger.sqlite", app="shop", environment="uat"), by="ann")
 
     def told(notice):
+        if notice.data.get("answer") == "asleep":
+            (folder / "asleep").touch()
         if notice.kind in ("sent", "outcome"):
             with log.open("a") as file:
                 file.write(json.dumps(notice.kind) + "\n")
@@ -138,7 +150,7 @@ def test_each_agent_is_started_once_and_before_any_record_of_its_order(tmp_path)
 
 def test_an_agent_that_waited_too_long_is_started_again(tmp_path, monkeypatch):
     monkeypatch.setattr(walking, "_WAITS_S", -1.0)
-    done, starts = walk(tmp_path)
+    done, starts = walk(tmp_path, knows="at once")
     assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.OK}
     assert sorted(name for name, _ in starts) == ["scheduler", "scheduler", "uat", "uat"]
 
@@ -188,6 +200,11 @@ def test_what_was_prepared_behind_a_gate_that_failed_gets_no_order(tmp_path):
     done, _ = walk(tmp_path, knows="at once", outcome="failed")
     assert done.results == {"scheduler": Outcome.FAILED, "uat": Outcome.WITHHELD}
     assert "run uat" not in heard(tmp_path)
+
+
+def test_law_3_a_machine_that_is_switched_off_while_it_only_prepares_is_asleep(tmp_path):
+    done, _ = walk(tmp_path, knows="and goes")
+    assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.ASLEEP}
 
 
 @pytest.mark.parametrize("reached", [("scheduler",)])

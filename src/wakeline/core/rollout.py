@@ -57,9 +57,13 @@ class CheckedIn:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What a machine was asked to prepare is over, whatever came of it: nothing depends on it."""
+    """What a machine was asked to prepare is over, whatever came of it: nothing depends on it.
+
+    `gone`: the contact was lost. It had no order yet, so it is knocked at again, and may be asleep by now.
+    """
 
     machine: str
+    gone: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,7 +273,11 @@ def _checked_in(rollout: Rollout, event: CheckedIn) -> tuple[Rollout, list[Comma
 
 
 def _prepared(rollout: Rollout, event: Prepared) -> tuple[Rollout, list[Command]]:
-    return dataclasses.replace(rollout, preparing=rollout.preparing - {event.machine}), []
+    rollout = dataclasses.replace(rollout, preparing=rollout.preparing - {event.machine})
+    if not event.gone or event.machine in rollout.results or event.machine in rollout.running:
+        return rollout, []
+    knocks = {name: each for name, each in rollout.knocks.items() if name != event.machine}
+    return dataclasses.replace(rollout, knocks=knocks), [Knock(event.machine)]
 
 
 def _finished(rollout: Rollout, event: Finished) -> tuple[Rollout, list[Command]]:

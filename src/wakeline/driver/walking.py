@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from wakeline.core import check_in, rollout
@@ -162,10 +162,13 @@ class Walk:
 
     def _do(self, command: rollout.Command) -> None:
         if isinstance(command, rollout.Knock):
+            lost = self._connections.pop(command.machine, None)
+            if lost is not None:
+                self._start(_close(lost, limit_s=_CLOSE_S))
             self._start(self._knock(self._party.machines[command.machine]))
         elif isinstance(command, rollout.Prepare):
             starting = self._agents.get(command.machine)
-            self._agents[command.machine] = asyncio.ensure_future(self._prepare(command.machine, starting))
+            self._expect(command.machine, self._prepare(command.machine, starting))
         elif isinstance(command, rollout.Send):
             self._start(self._deploy(command.machine))
         elif isinstance(command, rollout.GiveClaim):
@@ -244,7 +247,12 @@ class Walk:
     def _begin_agent(self, name: str) -> None:
         """Start the agent beside the records: it waits for its order, and nothing of the release runs before that."""
         if name in self.rollout.reached_before and name not in self.rollout.held:
-            self._agents[name] = asyncio.ensure_future(self._start_agent(name))
+            self._expect(name, self._start_agent(name))
+
+    def _expect(self, name: str, agent: Coroutine[Any, Any, _Waiting]) -> None:
+        """Keep an agent for its order. What keeps it from starting is said by the second try, when the order is due."""
+        self._agents[name] = asyncio.ensure_future(agent)
+        self._agents[name].add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _start_agent(self, name: str) -> _Waiting:
         began_s = asyncio.get_running_loop().time()
@@ -253,28 +261,36 @@ class Walk:
     async def _prepare(self, name: str, starting: asyncio.Future[_Waiting] | None) -> _Waiting:
         """Let the agent that waits there lay the release out; the order follows in the same conversation.
 
-        Raises Lost for an agent that does not know the word: another one is started for the order.
+        An agent that does not know the word has ended, and another is started. Raises Lost when the contact is gone.
         """
+        gone = False
         try:
-            if starting is None or not self._holder.may_act():
-                raise Lost("nothing is prepared now")
-            conversation = (await starting).conversation
-            word = {"do": "prepare", "order": self._party.orders[name].to_json(), **self._facts(name)}
-            await conversation.send(word)
-            async for event in conversation.events():
-                if event["event"] != "prepared":
-                    break
+            with contextlib.suppress(NotReached, Lost):
+                return await self._ahead(name, starting)
+            return await self._start_agent(name)
+        except Lost:
+            gone = True
+            raise
+        finally:
+            self._events.put_nowait(rollout.Prepared(name, gone))
+
+    async def _ahead(self, name: str, starting: asyncio.Future[_Waiting] | None) -> _Waiting:
+        if starting is None or not self._holder.may_act():
+            raise Lost("nothing is prepared now")
+        conversation = (await starting).conversation
+        await conversation.send({"do": "prepare", "order": self._party.orders[name].to_json(), **self._facts(name)})
+        async for event in conversation.events():
+            if event["event"] == "prepared":
                 self._tell(Notice("prepared", name, data=event))
                 return _Waiting(conversation, asyncio.get_running_loop().time())
-            raise Lost("it does not know how to prepare")
-        finally:
-            self._events.put_nowait(rollout.Prepared(name))
+            break
+        raise Lost("it does not know how to prepare")
 
     async def _agent(self, name: str) -> Conversation:
         """An agent that waits for its order: the one that was started early, if it has not waited too long."""
         starting = self._agents.pop(name, None)
         if starting is not None:
-            with contextlib.suppress(NotReached, Lost):  # what keeps an agent from starting is said by the second try
+            with contextlib.suppress(NotReached, Lost):  # said by the second try
                 waiting = await starting
                 if asyncio.get_running_loop().time() - waiting.since_s < _WAITS_S:
                     return waiting.conversation
