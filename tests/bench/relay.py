@@ -41,7 +41,11 @@ class Relay:
         await asyncio.gather(*left, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._to)
+        try:
+            there, back = await asyncio.open_connection(*self._to)
+        except BaseException:
+            writer.close()
+            raise
         heard = [False]
 
         def spoke() -> None:

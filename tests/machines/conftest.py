@@ -132,6 +132,7 @@ class Fleet:
         self.remote = testbed.git / repository
         self.url = testbed.git_url(repository)
         self.git_daemon = testbed.git_daemon
+        self.begun: list[subprocess.Popen[str]] = []
         self.environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "NO_COLOR": "1"}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.environment["WAKELINE_SIGNING_KEY"] = str(testbed.key)
@@ -194,7 +195,15 @@ class Fleet:
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "wakeline", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.app, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+        begun = subprocess.Popen(command, cwd=self.app, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+        self.begun.append(begun)
+        return begun
+
+    def end_what_runs(self) -> None:
+        """What a story that failed has left running would trouble the stories after it."""
+        for each in self.begun:
+            with each:  # closes its pipes, and waits
+                each.kill()
 
     def log(self) -> list[dict[str, Any]]:
         done = subprocess.run(
@@ -267,6 +276,7 @@ def bare(testbed: Testbed, tmp_path: Path, request: pytest.FixtureRequest) -> It
     made = Fleet(testbed, tmp_path)
     made.switch_on()
     yield made
+    made.end_what_runs()
     if request.node.stash.get(FAILED, False):
         for machine in made.machines.values():
             if machine.is_on:

@@ -93,7 +93,9 @@ class Machine:
         """Pull the plug: nothing is told, nothing is written back."""
         if self.is_on:
             assert self._nspawn is not None
-            os.kill(self._leader(), signal.SIGKILL)
+            for child in self._children():  # none as yet, in the first moment of a boot
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
             self._nspawn.kill()
             self._nspawn.wait(timeout=30)
             # its end of the cable goes when the kernel gets round to it, and would be in the way of the next boot
@@ -232,9 +234,12 @@ class Machine:
             return False
 
     def _leader(self) -> int:
+        return self._children()[0]
+
+    def _children(self) -> list[int]:
         assert self._nspawn is not None
-        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
-        return int(children[0])
+        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text()
+        return [int(child) for child in children.split()]
 
     def _console(self) -> str:
         return (self.folder / "console.log").read_text(errors="replace")[-1500:]

@@ -87,6 +87,7 @@ class Fleet:
         self.secrets = [f"canary-{secrets.token_hex(8)}"]  # looked for after every story; a story may add its own
         self.environment["DATABASE_PASSWORD"] = self.secrets[0]
         self.heard: list[str] = []
+        self.begun: list[subprocess.Popen[str]] = []
         for name in ("scheduler", "uat"):
             (root / "machines" / name).mkdir(parents=True)
         (root / "database").touch()
@@ -137,7 +138,15 @@ class Fleet:
         """Start the command and leave it running."""
         command = [sys.executable, "-m", "wakeline", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.app, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+        begun = subprocess.Popen(command, cwd=self.app, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+        self.begun.append(begun)
+        return begun
+
+    def end_what_runs(self) -> None:
+        """What a story that failed has left running would trouble the stories after it."""
+        for each in self.begun:
+            with each:  # closes its pipes, and waits
+                each.kill()
 
     def power(self, name: str, *, on: bool) -> None:
         switch = self.root / "machines" / name / "asleep"
@@ -201,6 +210,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     assert made.wakeline("setup", "--unsigned").code == 0
     with arguments_watched(made.secrets) as seen:
         yield made
+        made.end_what_runs()
     assert (made.leaks(), made.open_folders(), seen) == ([], [], [])
 
 

@@ -44,6 +44,25 @@ def test_another_runner_that_appends_and_remembers_while_this_one_reads_is_no_cu
     assert memory.last_seen(place) == ledger.read().tip, "what the other has seen is not forgotten"
 
 
+class WentByAnEarlierLook:
+    """A ledger whose first answer is of a look that was taken before another runner appended, and remembered it."""
+
+    def __init__(self, ledger: SqliteLedger) -> None:
+        self._ledger, self._looked = ledger, [ledger.read()]
+
+    def read(self) -> Log:
+        return self._looked.pop() if self._looked else self._ledger.read()
+
+
+def test_a_look_that_is_older_than_the_memory_is_looked_again_before_it_is_called_a_cut_log(tmp_path):
+    ledger, place = SqliteLedger(tmp_path / "ledger", app="shop", environment="uat"), tmp_path / "seen.json"
+    appended(ledger, 1)
+    early = WentByAnEarlierLook(ledger)
+    newest = appended(ledger, 2)
+    memory.remember(newest.tip, place=place)
+    assert memory.read(early, place=place).tip == newest.tip
+
+
 def test_a_log_that_lacks_what_was_seen_is_refused(tmp_path):
     place = tmp_path / "seen.json"
     memory.remember("f" * 64, place=place)

@@ -121,8 +121,14 @@ class Door:
                     self._shut -= 1
                     caller.close()
                     continue
-                server = socket.create_connection(("127.0.0.1", self._to))
+                with contextlib.ExitStack() as unless_handed_on:
+                    unless_handed_on.callback(caller.close)
+                    server = socket.create_connection(("127.0.0.1", self._to))
+                    unless_handed_on.pop_all()
                 self._pairs += [caller, server]
+                if self._ended.is_set():
+                    self.act("cut")
+                    return
                 stage = _Stage()
                 if self._after == "start":
                     self._do(caller)
@@ -149,12 +155,12 @@ class Door:
 
     @staticmethod
     def _close(sock: socket.socket, *, reset: bool = False) -> None:
-        with contextlib.suppress(OSError):  # it is closed already
+        with contextlib.suppress(OSError):  # it is closed already, or its other end has gone
             if reset:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
                 sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
+        sock.close()
 
 
 class _Stage:

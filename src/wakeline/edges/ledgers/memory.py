@@ -27,7 +27,9 @@ def read(ledger: Ledger, *, place: Path) -> Log:
     """
     seen = last_seen(place)
     log = ledger.read()
-    if seen not in (GENESIS, log.tip) and all(record.hash != seen for record in log.records):
+    if not _has(log, seen):
+        log = ledger.read()  # the first may have gone by a look that is older than the memory
+    if not _has(log, seen):
         raise NotTheLog(
             f"the ledger no longer contains record {seen[:12]}, which was seen here",
             hint="somebody cut or replaced it; if that was on purpose: wakeline ledger adopt",
@@ -35,6 +37,10 @@ def read(ledger: Ledger, *, place: Path) -> Log:
     if seen != log.tip and last_seen(place) == seen:
         remember(log.tip, place=place)
     return log
+
+
+def _has(log: Log, seen: str) -> bool:
+    return seen in (GENESIS, log.tip) or any(record.hash == seen for record in log.records)
 
 
 def last_seen(place: Path) -> str:
