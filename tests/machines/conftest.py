@@ -100,7 +100,9 @@ TAKE_MINUTES = ("test_power_cuts", "test_random_moments", "test_bad_ground", "te
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here needs root. Each worker has a testbed of its own. What takes minutes goes first."""
-    items.sort(key=lambda item: next((n for n, name in enumerate(TAKE_MINUTES) if name in item.nodeid), len(TAKE_MINUTES)))
+    items.sort(
+        key=lambda item: next((n for n, name in enumerate(TAKE_MINUTES) if name in item.nodeid), len(TAKE_MINUTES))
+    )
     for item in items:
         if Path(item.path).parent == Path(__file__).parent:
             item.add_marker(pytest.mark.machines)

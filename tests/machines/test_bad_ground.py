@@ -76,7 +76,9 @@ def test_14_a_disk_that_is_full_while_steps_run_at_the_journal_and_at_the_log(fl
 def test_16_17_a_masked_unit_a_busy_port_a_restart_loop_and_flapping_health_go_back(fleet):
     good = (fleet.app / "scheduler.py").read_text()
     file = fleet.app / "wakeline.toml"
-    file.write_text(file.read_text().replace('8000/", within = "30s"', '8000/", within = "10s"'))  # waited out five times
+    file.write_text(
+        file.read_text().replace('8000/", within = "30s"', '8000/", within = "10s"')
+    )  # waited out five times
     green(fleet, "one")
     fleet.uat.run("mv /etc/systemd/system/gunicorn-uat.service /root/ && systemctl mask gunicorn-uat")
     fleet.commit("two")
