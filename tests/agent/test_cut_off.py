@@ -28,14 +28,31 @@ def journal(home: Home) -> Journal:
 
 def test_a_later_order_that_came_to_nothing_does_not_hide_it(home):
     """Found by the simulation: release 2 failed in its steps, and nobody confirmed release 1, which ran."""
-    durable.write_json(home.switched_order, ORDER.to_json())
+    durable.write_json(home.order_of(1), ORDER.to_json())
     durable.write_json(home.saved_order, dataclasses.replace(ORDER, release=2).to_json())
     journal(home).write("switch", release=1, was=0)
     assert _cut_off(home, 1, journal(home)) == ORDER
 
 
+def test_a_later_order_that_was_gone_back_from_does_not_hide_it(home):
+    """Found by the simulation (seeds 2590 and 4104): release 2 was not healthy, and release 1 was never confirmed."""
+    durable.write_json(home.order_of(1), ORDER.to_json())
+    durable.write_json(home.order_of(2), dataclasses.replace(ORDER, release=2).to_json())
+    for what, release, was in (("switch", 1, 0), ("switch", 2, 1), ("switch-back", 1, 2)):
+        journal(home).write(what, release=release, was=was)
+    journal(home).write("ended", release=2, outcome="failed")
+    assert _cut_off(home, 1, journal(home)) == ORDER
+
+
+def test_orders_of_releases_that_nobody_can_go_back_to_are_forgotten(home):
+    for release in (1, 2, 3):
+        durable.write_json(home.order_of(release), dataclasses.replace(ORDER, release=release).to_json())
+    home.forget_orders(but=lambda release: release > 1)
+    assert [home.order_of(release).exists() for release in (1, 2, 3)] == [False, True, True]
+
+
 def test_what_was_confirmed_or_is_not_known_is_not_finished_again(home):
-    durable.write_json(home.switched_order, ORDER.to_json())
+    durable.write_json(home.order_of(1), ORDER.to_json())
     assert _cut_off(home, 1, journal(home)) is None
     journal(home).write("switch", release=1, was=0)
     journal(home).write("confirmed", release=1)

@@ -218,7 +218,7 @@ class Agent:
         return saved if carrying_out.was_cut_off(runs, entries=self.box.journal) else None
 
     def _order_of(self, release: int | None) -> Order | None:
-        kept = [self.box.disk.read(name) for name in ("switched", "order")]
+        kept = [self.box.disk.read(name) for name in (f"order {release}", "order")]
         return next((order for order in kept if order is not None and order.release == release), None)
 
     def _approved(self, state: State, decision: CatchUp) -> Order:
@@ -281,7 +281,7 @@ class Agent:
             if self.stopping:
                 raise Interrupted(f"stopped before the switch: {self.stopping}")
             await self._check_that_it_counts()
-            box.disk.write("switched", self.order)
+            box.disk.write(f"order {release}", self.order)
             await self.work(0.01)
             box.write_journal("switch", release=release, was=was or 0)
             await self.work(0.01)

@@ -18,6 +18,25 @@ def began(fleet) -> None:
     until((fleet.root / "began").exists)
 
 
+def restarts_by_script(fleet) -> str:
+    """Let each commit say how its service restarts; returns the command that does."""
+    text = (fleet.app / "wakeline.toml").read_text()
+    restart = f"cat version >{fleet.root}/serves-$WAKELINE_MACHINE"
+    assert restart in text
+    fleet.write("wakeline.toml", text.replace(restart, "sh restart.sh"))
+    return restart
+
+
+def deploy_until_the_agent_is_killed(fleet) -> None:
+    """The scheduler's agent is killed where a command waits; the command may end whenever it likes afterwards."""
+    running = fleet.begin("deploy")
+    began(fleet)
+    lock = fleet.root / "machines" / "scheduler" / "home" / "shop" / "uat" / "lock"
+    os.killpg(int(lock.read_text().split()[0]), signal.SIGKILL)
+    assert running.wait(timeout=60) == 1
+    running.communicate()
+
+
 def lease_is_free(fleet) -> bool:
     kinds = [r["kind"] for r in fleet.log() if r["kind"] in ("lease-taken", "lease-freed")]
     return kinds[-1] == "lease-freed"
@@ -136,21 +155,31 @@ def test_what_a_machine_did_after_the_runner_was_killed_is_on_record_at_the_next
 
 def test_an_agent_that_was_killed_between_switch_and_restart_is_made_up_for_at_the_next_look(fleet):
     """Seen: `current` was the new release, the services ran the old one, and catch-up found nothing to do."""
-    text = (fleet.app / "wakeline.toml").read_text()
-    restart = f"cat version >{fleet.root}/serves-$WAKELINE_MACHINE"
-    assert restart in text
-    fleet.write("wakeline.toml", text.replace(restart, "sh restart.sh"))
+    restart = restarts_by_script(fleet)
     fleet.commit("one", restart_sh=restart)
     assert fleet.wakeline("deploy").code == 0
     fleet.commit("two", restart_sh=waits(fleet) + restart)
-    running = fleet.begin("deploy")
-    began(fleet)
-    lock = fleet.root / "machines" / "scheduler" / "home" / "shop" / "uat" / "lock"
-    os.killpg(int(lock.read_text().split()[0]), signal.SIGKILL)
-    assert running.wait(timeout=60) == 1
-    running.communicate()
+    deploy_until_the_agent_is_killed(fleet)
     assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/2", "one")
     (fleet.root / "gate").touch()
     said = fleet.wakeline("catch-up", "scheduler")
     assert "was cut off" in said.out, said
     assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/2", "two")
+
+
+def test_a_release_that_was_cut_off_and_then_gone_back_to_is_confirmed_at_the_next_look(fleet):
+    """Seen by the simulation: the machine had no order any more of what it went back to, and left it as it was."""
+    restart = restarts_by_script(fleet)
+    fleet.commit("one", restart_sh=restart)
+    assert fleet.wakeline("deploy").code == 0
+    fleet.commit("two", restart_sh=waits(fleet) + restart)
+    deploy_until_the_agent_is_killed(fleet)
+    (fleet.root / "gate").touch()
+    fleet.commit("three", restart_sh="exit 1")
+    said = fleet.wakeline("deploy")
+    assert "back on release 2" in said.out + said.err, said
+    said = fleet.wakeline("catch-up", "scheduler")
+    assert "was cut off" in said.out, said
+    assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/2", "two")
+    said = fleet.wakeline("catch-up", "scheduler")
+    assert "was cut off" not in said.out, said

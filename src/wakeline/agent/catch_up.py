@@ -159,7 +159,7 @@ def _cut_off(home: Home, runs: int, journal: Journal) -> Order | None:
 
 def _order_of(home: Home, release: int | None) -> Order | None:
     """The order that a release came with, if this machine still has it."""
-    for place in (home.switched_order, home.saved_order):
+    for place in (home.order_of(release or 0), home.saved_order):
         with contextlib.suppress(BadOrder):
             order = order_from_json(durable.read_json(place))
             if order.release == release:

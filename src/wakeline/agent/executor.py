@@ -127,7 +127,7 @@ class Executor:
             self._watch.check()
         with holding_off.shutdown(app=order.app, environment=order.environment):
             if how is Begin.MAKE_READY:
-                durable.write_json(self._home.switched_order, order.to_json())
+                durable.write_json(self._home.order_of(order.release), order.to_json())
                 self._journal.write("switch", release=order.release, was=was or 0)
                 self.releases.switch(order.release)
                 self._channel.send("switched", was=was or 0, now=order.release)
@@ -199,6 +199,7 @@ class Executor:
         saved = self.releases.prune()
         for place in saved:
             self._channel.send("output", step="prune", text=f"changes made by hand were saved in {place}")
+        self._home.forget_orders(but=self.releases.is_complete)
         if not self.releases.is_in_place:
             Cache(self.releases.path).prune(in_use=self.releases.links_in_use())
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,18 @@ class Home:
         """The last accepted order, for the confirmation after a boot."""
         return self.folder / "order.json"
 
-    @property
-    def switched_order(self) -> Path:
-        """The order of the release that was switched to last: a later one may be accepted and come to nothing."""
-        return self.folder / "switched.json"
+    def order_of(self, release: int) -> Path:
+        """The order of a release that was switched to, as long as it can be gone back to.
+
+        A later one may be accepted and come to nothing, or be gone back from: then this one is what must be finished.
+        """
+        return self.folder / "orders" / f"{release}.json"
+
+    def forget_orders(self, *, but: Callable[[int], bool]) -> None:
+        """Remove the orders of releases that nobody can go back to any more."""
+        for path in (self.folder / "orders").glob("*.json"):
+            if path.stem.isdigit() and not but(int(path.stem)):
+                path.unlink(missing_ok=True)
 
     def log(self, release: int, step: str) -> Path:
         """The log of one step of one release."""
@@ -88,7 +96,7 @@ class Home:
 
     def make(self) -> None:
         """Make the folders. A folder that is there keeps its mode."""
-        for name in ("reports", "logs", "once"):
+        for name in ("reports", "logs", "once", "orders"):
             durable.make_folder(self.folder / name, mode=0o700)
 
     def tools(self) -> dict[str, str]:
