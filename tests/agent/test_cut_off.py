@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from wakeline.agent import durable
-from wakeline.agent.catch_up import _cut_off
+from wakeline.agent.catch_up import _cut_off, _raise_barrier
 from wakeline.agent.home import Home
 from wakeline.agent.journal import Journal
 from wakeline.core.model import Order
@@ -31,17 +31,17 @@ def test_a_later_order_that_came_to_nothing_does_not_hide_it(home):
     durable.write_json(home.order_of(1), ORDER.to_json())
     durable.write_json(home.saved_order, dataclasses.replace(ORDER, release=2).to_json())
     journal(home).write("switch", release=1, was=0)
-    assert _cut_off(home, 1, journal(home)) == ORDER
+    assert _cut_off(home, 1, journal(home)).order == ORDER
 
 
 def test_a_later_order_that_was_gone_back_from_does_not_hide_it(home):
     """Found by the simulation (seeds 2590 and 4104): release 2 was not healthy, and release 1 was never confirmed."""
     durable.write_json(home.order_of(1), ORDER.to_json())
     durable.write_json(home.order_of(2), dataclasses.replace(ORDER, release=2).to_json())
-    for what, release, was in (("switch", 1, 0), ("switch", 2, 1), ("switch-back", 1, 2)):
+    for what, release, was in (("switch", 1, 0), ("switch", 2, 1), ("switch-back", 1, 2), ("went-back", 1, 2)):
         journal(home).write(what, release=release, was=was)
     journal(home).write("ended", release=2, outcome="failed")
-    assert _cut_off(home, 1, journal(home)) == ORDER
+    assert _cut_off(home, 1, journal(home)).order == ORDER
 
 
 def test_orders_of_releases_that_nobody_can_go_back_to_are_forgotten(home):
@@ -62,3 +62,12 @@ def test_what_was_confirmed_or_is_not_known_is_not_finished_again(home):
 def test_without_its_order_there_is_nothing_to_finish(home):
     journal(home).write("switch", release=1, was=0)
     assert _cut_off(home, 1, journal(home)) is None
+
+
+def test_law_5_what_is_left_to_finish_is_judged_by_the_barrier_of_now_and_a_boot_without_news_knows_it(home):
+    durable.write_json(home.order_of(1), dataclasses.replace(ORDER, barrier=1).to_json())
+    journal(home).write("switch", release=1, was=0)
+    left = _cut_off(home, 1, journal(home))
+    assert _raise_barrier(home, left, 0) == left
+    raised = _raise_barrier(home, left, 3)
+    assert (raised.order.barrier, _cut_off(home, 1, journal(home))) == (3, raised)

@@ -4,15 +4,16 @@ import pytest
 
 from wakeline.core.carrying_out import (
     Begin,
+    CutOff,
     WayBack,
     attempts,
     barrier,
     begin,
+    cut_off,
     last_good,
     overtaken,
     stale,
     switched_from,
-    was_cut_off,
     way_back,
 )
 from wakeline.core.model import Order, Step
@@ -97,23 +98,36 @@ def test_attempts_and_what_ran_before_are_read_from_the_journal_whatever_else_st
     assert (switched_from(3, newest_first=switches), switched_from(4, newest_first=switches)) == (2, 0)
 
 
+TO_7 = {"what": "switch", "release": 7, "was": 6}
+TO_8 = {"what": "switch", "release": 8, "was": 7}
+BACK_TO_6 = {"what": "switch-back", "release": 6, "was": 7, "cause": "503"}
+BACK_TO_7 = {"what": "switch-back", "release": 7, "was": 8}
+IS_BACK_ON_7 = {"what": "went-back", "release": 7, "was": 8}
+ENDED_OK = {"what": "ended", "release": 7, "outcome": "ok"}
+FAILED_8 = {"what": "ended", "release": 8, "outcome": "failed"}
+CONFIRMED_7 = {"what": "confirmed", "release": 7}
+
+
 @pytest.mark.parametrize(
-    ("entries", "cut_off"),
+    ("entries", "found"),
     [
-        ([{"what": "switch", "release": 7}], True),
-        (
-            [{"what": "switch", "release": 7}, {"what": "ended", "release": 7, "outcome": "ok"}],
-            True,
-        ),  # a boot's first unit
-        ([{"what": "switch", "release": 7}, {"what": "confirmed", "release": 7}], False),
-        ([{"what": "switch", "release": 7}, {"what": "ended", "release": 7, "outcome": "failed"}], False),
-        ([{"what": "switch", "release": 7}, {"what": "switch-back", "release": 6, "was": 7}], False),
-        ([{"what": "switch", "release": 6}], False),
-        ([], False),
+        ([TO_7], CutOff(7)),
+        ([TO_7, ENDED_OK], CutOff(7)),  # a boot's first unit
+        ([TO_7, CONFIRMED_7], None),
+        ([TO_7, {**ENDED_OK, "outcome": "failed"}], None),
+        ([TO_7, BACK_TO_6], CutOff(7, back=True, cause="503")),  # before `current` was moved
+        ([TO_7, BACK_TO_6, CONFIRMED_7], None),  # a boot found it healthy after all
+        ([TO_7, CONFIRMED_7, TO_8, BACK_TO_7], CutOff(8, back=True)),
+        ([TO_7, CONFIRMED_7, TO_8, BACK_TO_7, FAILED_8], CutOff(8, back=True)),  # a boot moved `current` alone
+        ([TO_7, CONFIRMED_7, TO_8, BACK_TO_7, IS_BACK_ON_7, FAILED_8], None),
+        ([TO_7, TO_8, BACK_TO_7, IS_BACK_ON_7, FAILED_8], CutOff(7)),  # nobody has ever confirmed 7
+        ([{**TO_7, "release": 6}], None),
+        ([{**BACK_TO_6, "was": "seven"}], None),
+        ([], None),
     ],
 )
-def test_a_run_was_cut_off_when_its_switch_is_the_last_that_the_journal_knows_of_it(entries, cut_off):
-    assert was_cut_off(7, entries=entries) is cut_off
+def test_a_run_was_cut_off_when_the_journal_knows_its_switch_or_its_way_back_and_no_end_of_it(entries, found):
+    assert cut_off(7, entries=entries) == found
 
 
 def test_an_attempt_that_was_asked_to_stop_before_its_switch_does_not_count():

@@ -6,6 +6,7 @@ import itertools
 import pytest
 
 from wakeline.core import carrying_out
+from wakeline.core.carrying_out import CutOff
 from wakeline.core.catch_up import ATTEMPTS, Verdict, decide
 from wakeline.core.records import GENESIS, BadLog, Draft, chain
 from wakeline.core.state import fold
@@ -189,11 +190,21 @@ def test_a_machine_that_was_left_is_no_longer_known_until_it_is_set_up_again():
 
 def test_law_7_a_run_that_was_cut_off_after_its_switch_is_finished_some_times_and_gives_way_to_a_newer_release():
     now = state(taken(), made(1), *approved(1, *BOTH))
-    cut = decide(now, machine="uat", runs=1, confirmed=False)
+    here = CutOff(1)
+    cut = decide(now, machine="uat", runs=1, cut_off=here)
     assert (cut.verdict, cut.release) == (Verdict.FINISH, 1)
-    assert decide(now, machine="uat", runs=1, confirmed=False, attempts={(1, 0): ATTEMPTS}).verdict is Verdict.GIVEN_UP
+    assert decide(now, machine="uat", runs=1, cut_off=here, attempts={(1, 0): ATTEMPTS}).verdict is Verdict.GIVEN_UP
     newer = state(taken(), made(1), made(2), *approved(2, *BOTH))
-    assert decide(newer, machine="uat", runs=1, confirmed=False).release == 2
+    assert decide(newer, machine="uat", runs=1, cut_off=here).release == 2
+
+
+def test_law_7_a_way_back_that_was_cut_off_is_gone_to_its_end_however_often_and_gives_way_to_a_newer_release():
+    now, back = state(taken(), made(1), *approved(1, *BOTH), made(2)), CutOff(2, back=True)
+    for runs in (1, 2):
+        finish = decide(now, machine="uat", runs=runs, cut_off=back, attempts={(1, 0): ATTEMPTS, (2, 0): ATTEMPTS})
+        assert (finish.verdict, finish.release) == (Verdict.FINISH, 2)
+    newer = state(taken(), made(1), made(2), made(3), *approved(3, *BOTH))
+    assert decide(newer, machine="uat", runs=1, cut_off=back).release == 3
 
 
 @pytest.mark.parametrize("machine", ["uat", ""])

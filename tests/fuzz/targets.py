@@ -87,7 +87,7 @@ def journal(data: bytes) -> None:
         place.write_bytes(data)
         opened = Journal(place, boot_id="b")
         carrying_out.attempts(opened.entries)
-        carrying_out.was_cut_off(7, entries=opened.entries)
+        carrying_out.cut_off(7, entries=opened.entries)
         carrying_out.switched_from(7, newest_first=opened.newest_first("switch"))
         opened.write("attempt", release=7)
         assert Journal(place, boot_id="b").entries[-1]["release"] == 7

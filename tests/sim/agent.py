@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from sim.links import Wire
 from sim.loop import Process
 from sim.machine import CONFIRMED, HALF, LAID_OUT, PREPARED, READY, WHOLE, Box
 from wakeline.core import carrying_out, once
-from wakeline.core.carrying_out import Begin
+from wakeline.core.carrying_out import Begin, CutOff
 from wakeline.core.catch_up import CatchUp, Verdict, decide
 from wakeline.core.model import Order, Outcome, order_from_json
 from wakeline.core.state import State
@@ -185,8 +185,8 @@ class Agent:
         """See wakeline.agent.catch_up."""
         box, ledger = self.box, self.world.ledger_of(self.box.name)
         runs = box.current or 0
-        cut_off = self._cut_off(runs)
-        seen = {"stamp": await asyncio.to_thread(ledger.stamp), "runs": runs, "confirmed": cut_off is None}
+        left, order = self._cut_off(runs)
+        seen = {"stamp": await asyncio.to_thread(ledger.stamp), "runs": runs, "confirmed": left is None}
         if box.disk.read("looked") == seen:
             await self._hand_in()
             return
@@ -194,11 +194,15 @@ class Agent:
         self.world.observer.looked(box)
         state = self.world.folded(log)
         attempts = carrying_out.attempts(box.journal)
-        decision = decide(state, machine=box.name, runs=runs, confirmed=cut_off is None, attempts=attempts)
+        decision = decide(state, machine=box.name, runs=runs, cut_off=left, attempts=attempts)
         if decision.verdict is Verdict.NOTHING:
             box.disk.write("looked", seen)
-        if decision.verdict is Verdict.FINISH and not boot:
-            self._order = cut_off
+        if decision.verdict is Verdict.FINISH and order is not None:
+            order = dataclasses.replace(order, barrier=max(order.barrier, state.barrier))
+            box.disk.write(f"order {order.release}", order)
+        goes_back = decision.verdict is Verdict.FINISH and left is not None and left.back
+        if decision.verdict is Verdict.FINISH and (goes_back or not boot):
+            self._order = order
         elif decision.verdict is Verdict.RUN:
             self._order = self._approved(state, decision)
             self.world.observer.catch_up_starts(box, self.order.release)
@@ -206,16 +210,21 @@ class Agent:
             await self._hand_in()
             return
         await self.work(0.01)
-        box.write_journal("attempt", release=self.order.release, retries=decision.retries)
-        ending = await self.carry_out(may_run_once=False, start_services=not boot)
+        if goes_back and left is not None:
+            back = self._go_back(was=self._switched_from(), problem=left.cause, start_services=not boot)
+            ending = await self._to_its_end(back)
+        else:
+            box.write_journal("attempt", release=self.order.release, retries=decision.retries)
+            ending = await self.carry_out(may_run_once=False, start_services=not boot)
         if not boot or ending.outcome is not Outcome.OK:
             await self._check_in(ending)
 
-    def _cut_off(self, runs: int) -> Order | None:
-        saved = self._order_of(runs)
-        if saved is None or self.box.info(runs).get("state") == CONFIRMED:
-            return None
-        return saved if carrying_out.was_cut_off(runs, entries=self.box.journal) else None
+    def _cut_off(self, runs: int) -> tuple[CutOff, Order] | tuple[None, None]:
+        left = carrying_out.cut_off(runs, entries=self.box.journal)
+        saved = self._order_of(left.release) if left else None
+        if left is None or saved is None or (not left.back and self.box.info(runs).get("state") == CONFIRMED):
+            return None, None
+        return left, saved
 
     def _order_of(self, release: int | None) -> Order | None:
         kept = [self.box.disk.read(name) for name in (f"order {release}", "order")]
@@ -228,6 +237,12 @@ class Agent:
 
     async def _confirm_switch(self) -> None:
         box = self.box
+        left, order = self._cut_off(box.current or 0)
+        if left is not None and left.back and left.release != box.current:
+            self._order = order
+            ending = await self._to_its_end(self._went_back(left))
+            await self._check_in(ending)
+            return
         saved = self._order_of(box.current)
         if saved is None:
             return
@@ -235,8 +250,13 @@ class Agent:
         if box.info(box.current).get("state") == CONFIRMED:
             return
         await self.work(1.0)
-        ending = await self._healthy_or_back(was=self._switched_from())
+        ending = await self._to_its_end(self._healthy_or_back(was=self._switched_from()))
         await self._check_in(ending)
+
+    async def _went_back(self, left: CutOff) -> Ending:
+        now = self.box.current or 0
+        self.box.write_journal("went-back", release=now, was=left.release)
+        return Ending(Outcome.FAILED, left.cause, now)
 
     async def _check_in(self, ending: Ending) -> None:
         body = {"machine": self.box.name, "release": self.order.release, "outcome": ending.outcome.value}
@@ -257,8 +277,11 @@ class Agent:
 
     async def carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
         """See wakeline.agent.executor.Executor.carry_out."""
+        return await self._to_its_end(self._carry_out(may_run_once=may_run_once, start_services=start_services))
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, Ending]) -> Ending:
         try:
-            ending = await self._carry_out(may_run_once=may_run_once, start_services=start_services)
+            ending = await work
         except Interrupted as error:
             ending = Ending(Outcome.WITHHELD, error.message, self.box.current or 0)
         except RolloutFailed as error:
@@ -270,7 +293,8 @@ class Agent:
 
     async def _carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
         box, release, was = self.box, self.order.release, self.box.current
-        confirmed = was is not None and box.info(was).get("state") == CONFIRMED
+        left = carrying_out.cut_off(was or 0, entries=box.journal)
+        confirmed = was is not None and box.info(was).get("state") == CONFIRMED and not (left and left.back)
         how = carrying_out.begin(release, runs=was, confirmed=confirmed)
         if how is Begin.TOO_OLD:
             raise RolloutFailed(f"this machine runs release {was} already, which is newer than {release}")
@@ -342,7 +366,7 @@ class Agent:
         self.say("confirmed", release=release)
         return Ending(Outcome.OK, was=was)
 
-    async def _go_back(self, *, was: int, problem: str) -> Ending:
+    async def _go_back(self, *, was: int, problem: str, start_services: bool = True) -> Ending:
         box, release = self.box, self.order.release
         order = dataclasses.replace(self.order, barrier=max(self.order.barrier, await self._barrier_now()))
         started = [entry for entry in box.journal if entry["what"] == "once-started"]
@@ -355,17 +379,32 @@ class Agent:
             barrier=carrying_out.barrier(order, started=started),
         )
         if way.barred:
+            await self._stay(start_services=start_services)
             return Ending(Outcome.FAILED, f"not switched back: the schema has moved\n{problem}", was)
         if way.to is None:
             box.serves = None
             return Ending(Outcome.FAILED, f"{problem}\nthere is no earlier release: its services were stopped")
-        box.write_journal("switch-back", release=way.to, was=release)
+        box.write_journal("switch-back", release=way.to, was=release, cause=problem)
         await self.work(0.01)
         self.world.observer.goes_back(box, way.to)
         box.disk.write("current", way.to)
-        await self.work(0.5)
-        box.serves = way.to
+        if start_services:
+            await self.work(0.5)
+            box.serves = way.to
+            await self.work(0.01)
+            box.write_journal("went-back", release=way.to, was=release)
         return Ending(Outcome.FAILED, f"{problem}\nback on release {way.to}", was)
+
+    async def _stay(self, *, start_services: bool) -> None:
+        box, release = self.box, self.order.release
+        if box.current == release:
+            return
+        box.write_journal("switch", release=release, was=self._switched_from())
+        await self.work(0.01)
+        box.disk.write("current", release)
+        await self.work(0.5)
+        if start_services:
+            box.serves = release
 
     def _switched_from(self) -> int:
         switches = [entry for entry in reversed(self.box.journal) if entry["what"] == "switch"]

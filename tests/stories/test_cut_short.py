@@ -183,3 +183,23 @@ def test_a_release_that_was_cut_off_and_then_gone_back_to_is_confirmed_at_the_ne
     assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/2", "two")
     said = fleet.wakeline("catch-up", "scheduler")
     assert "was cut off" not in said.out, said
+
+
+def test_an_agent_that_was_killed_on_its_way_back_is_made_up_for_at_the_next_look(fleet):
+    """Seen by the simulation: `current` was the old release again, and the services ran on from the failed one."""
+    restart = restarts_by_script(fleet)
+    seen = f"{fleet.root}/restarted-$WAKELINE_MACHINE"
+    fleet.commit("one", restart_sh=f"if test -e {seen}; then\n{waits(fleet)}fi\ntouch {seen}\n{restart}")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.commit("two", restart_sh=f"{restart}\nexit 1")
+    deploy_until_the_agent_is_killed(fleet)
+    assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/1", "two")
+    (fleet.root / "gate").touch()
+    said = fleet.wakeline("catch-up", "scheduler")
+    assert "was going back from release 2 was cut off" in said.out, said
+    assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/1", "one")
+    fleet.commit("three", restart_sh=restart)
+    assert fleet.wakeline("deploy").code == 0
+    said = [r for r in fleet.log() if r["kind"] == "outcome" and (r["release"], r["machine"]) == (2, "scheduler")]
+    assert [each["outcome"] for each in said] == ["unknown", "failed"]
+    assert "exit 1" in said[-1]["cause"]

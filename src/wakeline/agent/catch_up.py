@@ -25,6 +25,7 @@ from wakeline.agent.doing import Telling
 from wakeline.agent.home import Home, boot_id, homes, machine_id
 from wakeline.agent.journal import Journal
 from wakeline.core import approval, carrying_out
+from wakeline.core.carrying_out import CutOff
 from wakeline.core.catch_up import CatchUp, Verdict, decide
 from wakeline.core.model import STOP, BadOrder, Layout, Order, Outcome, order_from_json
 from wakeline.core.records import BadLog, Record
@@ -110,24 +111,27 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
     )
     reverse_interrupted(home)
     runs = in_place.runs_now(home, Path(str(config["path"]))) or 0
-    cut_off = _cut_off(home, runs, journal)
-    seen = {"stamp": ledger.stamp(), "runs": runs, "confirmed": cut_off is None}
-    if durable.read_json(home.folder / "looked.json") == seen:
+    left = _cut_off(home, runs, journal)
+    seen = {"stamp": ledger.stamp(), "runs": runs, "confirmed": left is None}
+    if durable.read_json(home.looked) == seen:
         _say(home, f"runs release {runs}, and nothing new was decided")
         _hand_in(home, ledger)
         return None
     log = _believed(home, ledger)
     state = _understood(home, ledger, log)
     attempts, machine = carrying_out.attempts(journal.entries), str(config["machine"])
-    decision = decide(state, machine=machine, runs=runs, confirmed=cut_off is None, attempts=attempts)
+    decision = decide(state, machine=machine, runs=runs, cut_off=left.how if left else None, attempts=attempts)
     _say(home, decision.why)
     if decision.verdict is Verdict.NOTHING:
-        durable.write_json(home.folder / "looked.json", seen)
+        durable.write_json(home.looked, seen)
     if decision.verdict is Verdict.RETIRED and not boot:
         _retire(home, state.orders.get((decision.release, decision.stage)), log, journal=journal)
-    if decision.verdict is Verdict.FINISH and cut_off is not None and not boot:
-        order = cut_off  # at boot the services start from it, and the unit behind them confirms it
+    if decision.verdict is Verdict.FINISH and left is not None:
+        left = _raise_barrier(home, left, state.barrier)
+    if decision.verdict is Verdict.FINISH and left is not None and (left.how.back or not boot):
+        order = left.order  # at boot the services start from it, and the unit behind them confirms it
     elif decision.verdict is Verdict.RUN:
+        left = None
         approved = state.approval(state.releases[decision.release], decision.name)
         _check_signature(home, approved, log)
         if approved is not None:
@@ -137,24 +141,44 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
     else:
         _hand_in(home, ledger)
         return None
-    channel = _channel(home)
-    journal.write("attempt", release=order.release, retries=decision.retries)
-    run = _executor(order, home=home, channel=channel, journal=journal)
-    ending = run.carry_out(may_run_once=False, start_services=not boot)
+    run = _executor(order, home=home, channel=_channel(home), journal=journal)
+    if left is not None and left.how.back:
+        ending = run.go_back(problem=left.how.cause, start_services=not boot)
+    else:
+        journal.write("attempt", release=order.release, retries=decision.retries)
+        ending = run.carry_out(may_run_once=False, start_services=not boot)
     _say(home, f"release {order.release}: {ending.outcome.value} {ending.cause}".rstrip())
     if not boot or ending.outcome is not Outcome.OK:
         _check_in(home, order, ending, ledger=ledger)
     return ending.outcome
 
 
-def _cut_off(home: Home, runs: int, journal: Journal) -> Order | None:
-    """The order that was carried out when its run was cut off after the switch: services may still run the old one."""
-    order = _order_of(home, runs) if carrying_out.was_cut_off(runs, entries=journal.entries) else None
-    if order is None:
+@dataclasses.dataclass(frozen=True)
+class _Left:
+    """What a run that was cut off after its switch has left: how it stands, and the order that it carried out."""
+
+    how: CutOff
+    order: Order
+
+
+def _cut_off(home: Home, runs: int, journal: Journal) -> _Left | None:
+    """The run that was cut off, if this machine has its order: services may run another release than `current`."""
+    how = carrying_out.cut_off(runs, entries=journal.entries)
+    order = _order_of(home, how.release) if how else None
+    if how is None or order is None:
         return None
     place = in_place.Checkout if order.layout is Layout.IN_PLACE else layout.Releases
-    confirmed = place(order, home=home).info(runs).get("state") == layout.CONFIRMED
-    return None if confirmed else order
+    confirmed = not how.back and place(order, home=home).info(runs).get("state") == layout.CONFIRMED
+    return None if confirmed else _Left(how, order)
+
+
+def _raise_barrier(home: Home, left: _Left, barrier: int) -> _Left:
+    """Law 5: the way back is judged by what the ledger says now, also in a unit that does not read it."""
+    if barrier <= left.order.barrier:
+        return left
+    order = dataclasses.replace(left.order, barrier=barrier)
+    durable.write_json(home.order_of(order.release), order.to_json())
+    return dataclasses.replace(left, order=order)
 
 
 def _order_of(home: Home, release: int | None) -> Order | None:
@@ -194,13 +218,19 @@ def _executor(order: Order, *, home: Home, channel: wire.Channel, journal: Journ
 
 def _confirm_switch(home: Home, journal: Journal) -> None:
     """After the services of a boot: confirm what was switched, or go back. Nothing to do is no news."""
-    order = _order_of(home, in_place.runs_now(home, Path(str(home.config.get("path", "")))))
+    runs = in_place.runs_now(home, Path(str(home.config.get("path", ""))))
+    left = _cut_off(home, runs or 0, journal)
+    is_back = left is not None and left.how.back and left.how.release != runs
+    order = left.order if left is not None and is_back else _order_of(home, runs)
     if order is None:
         return
     run = _executor(order, home=home, channel=_channel(home), journal=journal)
-    if run.releases.current() != order.release or run.releases.info(order.release).get("state") == layout.CONFIRMED:
+    if left is not None and is_back:
+        ending = run.went_back(problem=left.how.cause)  # the boot has started the services from where it led
+    elif run.releases.current() != order.release or run.releases.info(order.release).get("state") == layout.CONFIRMED:
         return
-    ending = run.confirm()
+    else:
+        ending = run.confirm()
     _say(home, f"release {order.release}: {ending.outcome.value} {ending.cause}".rstrip())
     config = home.config
     ledger = open_ledger(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wakeline.agent import (
@@ -71,26 +71,30 @@ class Executor:
         With `start_services` false it stops after the switch: at boot, systemd starts the services then, and `confirm`
         says how it went. Never raises for what happens on this machine: the ending says it.
         """
-        began = time.monotonic()
-        try:
-            ending = self._carry_out(may_run_once=may_run_once, start_services=start_services)
-        except Interrupted as error:
-            ending = Ending(Outcome.WITHHELD, self._abandoned(error.message), self._was())
-        except (WakelineError, OSError, ValueError) as error:
-            ending = Ending(Outcome.FAILED, self._abandoned(_words(error)), self._was())
-        self._journal.note("ended", release=self.order.release, outcome=ending.outcome.value, cause=ending.cause)
-        return dataclasses.replace(ending, seconds=time.monotonic() - began)
+        return self._to_its_end(lambda: self._carry_out(may_run_once=may_run_once, start_services=start_services))
+
+    def go_back(self, *, problem: str, start_services: bool = True) -> Ending:
+        """A run was cut off on its way back from this release: go it to the end.
+
+        With `start_services` false only `current` is moved: at boot, systemd starts the services then.
+        """
+
+        def back() -> Ending:
+            with holding_off.shutdown(app=self.order.app, environment=self.order.environment):
+                was = self._switched_from()
+                return self._go_back(self._bench(), was=was, problem=problem, start_services=start_services)
+
+        return self._to_its_end(back)
+
+    def went_back(self, *, problem: str) -> Ending:
+        """A run was cut off on its way back, and the services have been started since from what `current` is."""
+        now = self._was()
+        self._journal.note("went-back", release=now, was=self.order.release)
+        return self._to_its_end(lambda: Ending(Outcome.FAILED, f"{problem}\nback on release {now}", now))
 
     def confirm(self) -> Ending:
         """After a boot that switched, or a run that was cut off after its switch: healthy, or back."""
-        bench = self._bench()
-        with holding_off.shutdown(app=self.order.app, environment=self.order.environment):
-            try:
-                self._wait_until_healthy(bench)
-            except (RolloutFailed, OSError) as error:
-                return self._go_back(bench, was=self._switched_from(), problem=_words(error))
-            self._confirm()
-        return Ending(Outcome.OK, was=self._switched_from())
+        return self._to_its_end(self._healthy_or_back)
 
     def retire(self) -> list[str]:
         """Stop the units that still run here: the machine was taken out of its fleet. Returns their names."""
@@ -112,9 +116,23 @@ class Executor:
         asked = {claim: with_lock.get(str(steps_of.get(claim))) for claim in claims}
         return {claim: locking.look_for(bench, step, [claim]) or GONE for claim, step in asked.items() if step}
 
+    def _to_its_end(self, work: Callable[[], Ending]) -> Ending:
+        """What happens on this machine is an ending, and the journal has it."""
+        began = time.monotonic()
+        try:
+            ending = work()
+        except Interrupted as error:
+            ending = Ending(Outcome.WITHHELD, self._abandoned(error.message), self._was())
+        except (WakelineError, OSError, ValueError) as error:
+            ending = Ending(Outcome.FAILED, self._abandoned(_words(error)), self._was())
+        self._journal.note("ended", release=self.order.release, outcome=ending.outcome.value, cause=ending.cause)
+        return dataclasses.replace(ending, seconds=time.monotonic() - began)
+
     def _carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
         order, was = self.order, self.releases.current()
         confirmed = was is not None and self.releases.info(was).get("state") == CONFIRMED
+        left = carrying_out.cut_off(was or 0, entries=self._journal.entries)
+        confirmed = confirmed and not (left and left.back)  # services may run what was switched back from
         how = carrying_out.begin(order.release, runs=was, confirmed=confirmed)
         if how is Begin.TOO_OLD:
             raise RolloutFailed(f"this machine runs release {was} already, which is newer than {order.release}")
@@ -179,13 +197,26 @@ class Executor:
     def _start_and_confirm(self, *, was: int) -> Ending:
         bench = self._bench()
         try:
-            for service in services.mine(self.order):
-                services.restart(bench, service, way=self._way, folder=self.releases.folder)
+            self._restart(bench)
             self._wait_until_healthy(bench)
         except (RolloutFailed, OSError) as error:
             return self._go_back(bench, was=was, problem=_words(error))
         self._confirm()
         return Ending(Outcome.OK, was=was)
+
+    def _healthy_or_back(self) -> Ending:
+        bench, was = self._bench(), self._switched_from()
+        with holding_off.shutdown(app=self.order.app, environment=self.order.environment):
+            try:
+                self._wait_until_healthy(bench)
+            except (RolloutFailed, OSError) as error:
+                return self._go_back(bench, was=was, problem=_words(error))
+            self._confirm()
+        return Ending(Outcome.OK, was=was)
+
+    def _restart(self, bench: steps.Bench) -> None:
+        for service in services.mine(self.order):
+            services.restart(bench, service, way=self._way, folder=bench.folder)
 
     def _wait_until_healthy(self, bench: steps.Bench) -> None:
         for service in services.mine(self.order):
@@ -203,7 +234,7 @@ class Executor:
         if not self.releases.is_in_place:
             Cache(self.releases.path).prune(in_use=self.releases.links_in_use())
 
-    def _go_back(self, bench: steps.Bench, *, was: int, problem: str) -> Ending:
+    def _go_back(self, bench: steps.Bench, *, was: int, problem: str, start_services: bool = True) -> Ending:
         """Back to what ran, or to the last release that was good here; never below the barrier."""
         order = dataclasses.replace(self.order, barrier=max(self.order.barrier, self._watch.barrier()))
         way = carrying_out.way_back(
@@ -217,12 +248,15 @@ class Executor:
         if way.barred:
             cause = f"not switched back: the schema has moved since release {target}\n{problem}"
             self._channel.send("switched_back", to=None, cause=cause)
-            return Ending(Outcome.FAILED, cause, was)
+            return Ending(Outcome.FAILED, self._stay(bench, cause, start_services=start_services), was)
         if target is None:
             return self._stop_everything(bench, problem)
+        self._home.forget_look()  # what it found may be `target`, and all well
         self._journal.write("switch-back", release=target, was=self.order.release, cause=problem[:2000])
         self.releases.go_back(target)
         self._channel.send("switched_back", to=target, cause=problem)
+        if not start_services:
+            return Ending(Outcome.FAILED, f"{problem}\nback on release {target}", was)
         folder = self.releases.folder_of(target)
         back = dataclasses.replace(bench, folder=folder, environment=self._environment_of(target, folder))
         again = []
@@ -231,8 +265,22 @@ class Executor:
                 services.restart(back, service, way=self._way, folder=folder)
             except (RolloutFailed, OSError) as error:
                 again.append(_words(error))
+        self._journal.note("went-back", release=target, was=self.order.release)
         after = f"\nback on release {target}, but: {'; '.join(again)}" if again else f"\nback on release {target}"
         return Ending(Outcome.FAILED, problem + after, was)
+
+    def _stay(self, bench: steps.Bench, problem: str, *, start_services: bool) -> str:
+        """The way back is closed. It was open when an earlier run began it: then this release is returned to."""
+        if self.releases.current() == self.order.release:
+            return problem
+        self._journal.write("switch", release=self.order.release, was=self._switched_from())
+        self.releases.go_back(self.order.release)
+        try:
+            if start_services:
+                self._restart(bench)
+        except (RolloutFailed, OSError) as error:
+            return f"{problem}\n{_words(error)}"
+        return problem
 
     def _stop_everything(self, bench: steps.Bench, problem: str) -> Ending:
         """Law 7: the first release that fails, with nothing to go back to, leaves its services stopped."""

@@ -76,6 +76,15 @@ class Home:
         """
         return self.folder / "orders" / f"{release}.json"
 
+    @property
+    def looked(self) -> Path:
+        """What was found when the ledger was last read in full, and there was nothing to do (agent/glance.py)."""
+        return self.folder / "looked.json"
+
+    def forget_look(self) -> None:
+        """Let the next look be a whole one, whatever it finds."""
+        self.looked.unlink(missing_ok=True)
+
     def forget_orders(self, *, but: Callable[[int], bool]) -> None:
         """Remove the orders of releases that nobody can go back to any more."""
         for path in (self.folder / "orders").glob("*.json"):

@@ -124,7 +124,31 @@ def switched_from(release: int, *, newest_first: Iterable[Mapping[str, Any]]) ->
     return 0
 
 
-def was_cut_off(release: int, *, entries: Sequence[Mapping[str, Any]]) -> bool:
+@dataclasses.dataclass(frozen=True)
+class CutOff:
+    """A run that was cut off after its switch to `release`: services may still run another one.
+
+    With `back` it had given the release up, because of `cause`, and was on its way back.
+    """
+
+    release: int
+    back: bool = False
+    cause: str = ""
+
+
+def cut_off(runs: int, *, entries: Sequence[Mapping[str, Any]]) -> CutOff | None:
+    """The run that was cut off on a machine whose `current` is release `runs`, as the journal has it; or None."""
+    for entry in reversed(entries):
+        what = entry.get("what")
+        if what in ("switch", "went-back", "confirmed"):
+            break
+        release = entry.get("was")
+        if what == "switch-back" and isinstance(release, int) and runs in (release, entry.get("release")):
+            return CutOff(release, back=True, cause=str(entry.get("cause", "")))
+    return CutOff(runs) if _has_no_end(runs, entries=entries) else None
+
+
+def _has_no_end(release: int, *, entries: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the journal knows a switch to `release` and no end of it: confirmed, failed, or gone back from."""
     for entry in reversed(entries):
         what, of = entry.get("what"), entry.get("release")

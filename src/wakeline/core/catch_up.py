@@ -14,6 +14,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
+from wakeline.core.carrying_out import CutOff
 from wakeline.core.state import Release, State
 
 ATTEMPTS = 3
@@ -49,12 +50,12 @@ class CatchUp:
 
 
 def decide(
-    state: State, *, machine: str, runs: int, confirmed: bool = True, attempts: Attempts | None = None
+    state: State, *, machine: str, runs: int, cut_off: CutOff | None = None, attempts: Attempts | None = None
 ) -> CatchUp:
     """Which release `machine` should bring itself to, when it runs release `runs` (0: none, or an adopted folder).
 
-    `confirmed` is false where a run was cut off between its switch and its end. `attempts` counts, per release and the
-    retries that were known then, how often this machine has tried it by itself.
+    `cut_off` is the run that was cut off between its switch and its end. `attempts` counts, per release and the retries
+    that were known then, how often this machine has tried it by itself.
     """
     names = state.names_of(machine)
     if "" in state.holds:
@@ -64,8 +65,8 @@ def decide(
             return CatchUp(Verdict.HELD, f"{name} is on hold: {state.holds[name]}")
     wanted = _newest_approved(state, names)
     attempts = attempts or {}
-    if not confirmed and (wanted is None or wanted.number <= runs):
-        return _finish(state, runs, machine=machine, attempts=attempts)
+    if cut_off and (wanted is None or wanted.number <= runs):
+        return _finish(state, cut_off, machine=machine, attempts=attempts)
     if not state.approved:
         return CatchUp(Verdict.NOTHING, "no release is approved for it yet")
     present = state.approved[-1]
@@ -104,8 +105,13 @@ def _retries(state: State, release: int, names: tuple[str, ...]) -> int:
     return sum(state.retries.get((release, name), 0) for name in ("", *names))
 
 
-def _finish(state: State, release: int, *, machine: str, attempts: Attempts) -> CatchUp:
+def _finish(state: State, cut_off: CutOff, *, machine: str, attempts: Attempts) -> CatchUp:
+    """The way back is gone to its end however often: nothing new is tried on it."""
+    release = cut_off.release
     retries = _retries(state, release, state.names_of(machine))
+    if cut_off.back:
+        why = f"the run that was going back from release {release} was cut off: its services are restarted now"
+        return CatchUp(Verdict.FINISH, why, release=release, retries=retries)
     tried = attempts.get((release, retries), 0)
     if tried >= ATTEMPTS:
         return CatchUp(Verdict.GIVEN_UP, _given_up(release, machine=machine, tried=tried))
