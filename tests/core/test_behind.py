@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from wakeline.core.behind import behind_since, overdue
+from wakeline.core.behind import behind_since, overdue, promise
 from wakeline.core.model import Machine, Outcome, Presence
 from wakeline.core.records import Record
 from wakeline.core.state import MachineResult, Release, StagePlan, State
@@ -58,3 +58,12 @@ def test_within_its_limit_it_is_a_warning_and_past_it_an_error():
     now = state({1: Outcome.OK, 2: Outcome.ASLEEP})
     assert overdue(now, UAT, now_s=seconds(5)) == ""
     assert "longer than its max_behind of 3d" in overdue(now, UAT, now_s=seconds(5) + 1)
+
+
+def test_a_sleeper_is_promised_nothing_of_a_release_that_failed_in_its_stage():
+    """Law 10: it stays on what last passed there. Seen in a run's summary: asleep beside a machine that had failed."""
+    awaited, held = state({1: Outcome.ASLEEP}), state({1: Outcome.ASLEEP}, frozenset({"web"}))
+    assert promise(awaited.releases[1], UAT) == "when it wakes, it brings itself to release 1"
+    assert promise(held.releases[1], UAT) == (
+        "release 1 has failed in its stage, so when it wakes it stays where it is"
+    )

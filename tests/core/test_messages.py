@@ -108,6 +108,23 @@ def test_the_text_is_that_of_a_person_in_a_hurry():
     ]
 
 
+def test_a_sleeper_beside_a_machine_that_failed_is_not_said_to_catch_up():
+    """Law 10: the release is held for its stage."""
+    log = Log()
+    log.write("release-made", release=1, commit="1" * 40, lead="scheduler", stages=STAGES)
+    log.write("outcome", release=1, machine="scheduler", outcome="ok", cause="")
+    log.write("approved", release=1, stage="frontend", orders={})
+    log.write("outcome", release=1, machine="uat", outcome="asleep", cause="tcp: no route")
+    log.write("outcome", release=1, machine="web2", outcome="failed", cause="pages: exit 1")
+    log.write("release-ended", release=1, outcome="failed")
+    assert log.due()[-1].text.splitlines() == [
+        "1 of 3 on 1111111111.",
+        "web2: pages: exit 1",
+        "Asleep since Tue 06:40 UTC: uat. It stays on what it runs.",
+        "Look: wakeline status. Then deploy a fix, or roll back: wakeline rollback",
+    ]
+
+
 def test_a_failure_names_machine_step_and_the_way_on():
     log = Log()
     log.release(1, ended="failed", scheduler="failed: migrate: exit 1\ncolumn missing", uat="withheld", web2="withheld")

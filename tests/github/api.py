@@ -81,8 +81,10 @@ def serve() -> Iterator[Api]:
     api.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield api
-    api.over.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield api
+    finally:
+        api.over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()

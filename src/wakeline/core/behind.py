@@ -35,12 +35,19 @@ def overdue(state: State, machine: Machine, *, now_s: float) -> str:
     return f"{machine.name} is behind since {since}, longer than its max_behind of {_shown(machine.max_behind_s)}"
 
 
+def is_awaited(release: Release, machine: str) -> bool:
+    """Whether a machine that is asleep brings itself to this release: approved for its stage, and not held there."""
+    stage = release.stage_of(machine)
+    return stage is not None and stage.name in release.approved - release.held_stages
+
+
 def promise(release: Release, machine: Machine) -> str:
     """What a machine that is asleep will do when it wakes, as far as this release is concerned."""
-    stage = release.stage_of(machine.name)
-    if stage and stage.name in release.approved:
+    if is_awaited(release, machine.name):
         return f"when it wakes, it brings itself to release {release.number}"
-    return f"release {release.number} is not approved for its stage, so when it wakes it stays where it is"
+    stage = release.stage_of(machine.name)
+    why = "has failed in its stage" if stage and stage.name in release.held_stages else "is not approved for its stage"
+    return f"release {release.number} {why}, so when it wakes it stays where it is"
 
 
 def runs_before(state: State, number: int, machine: str) -> int:

@@ -16,7 +16,7 @@ import dataclasses
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
 
-from wakeline.core.behind import behind_since, overdue
+from wakeline.core.behind import behind_since, is_awaited, overdue
 from wakeline.core.model import Fleet, Machine, Outcome, Presence
 from wakeline.core.state import Claim, MachineResult, Release, State
 
@@ -109,7 +109,7 @@ def _rollout(state: State, fleet: Fleet, release: Release, now_s: float, commits
     lines = [_count(state, release, commits.get(release.number, 0))]
     lines += [f"{name}: {_cause(release.results[name])}" for name in bad[:_SHOWN_MAX]]
     lines += [f"{len(bad) - _SHOWN_MAX} more failed."] if len(bad) > _SHOWN_MAX else []
-    lines += [_sleepers(state, asleep, now_s)] if asleep else []
+    lines += [_sleepers(state, release, asleep, now_s)] if asleep else []
     withheld = _named(release, Outcome.WITHHELD)
     lines += [f"Withheld: {_some(withheld)}."] if withheld else []
     lines += [_in_doubt(claim) for claim in doubts]
@@ -134,15 +134,19 @@ def _count(state: State, release: Release, commits: int) -> str:
     return f"{there} of {len(names)} on {release.commit[:10]}" + (f" ({facts})." if facts else ".")
 
 
-def _sleepers(state: State, names: list[str], now_s: float) -> str:
+def _sleepers(state: State, release: Release, names: list[str], now_s: float) -> str:
     since: dict[str, list[str]] = {}
     for name in names:
         since.setdefault(when(asleep_since(state, name), now_s=now_s), []).append(name)
-    return " ".join(f"Asleep since {at}: {_some(each)}." for at, each in since.items()) + _promise(names)
-
-
-def _promise(names: list[str]) -> str:
-    return " It catches up when it wakes." if len(names) == 1 else " They catch up when they wake."
+    told = [f"Asleep since {at}: {_some(each)}." for at, each in since.items()]
+    coming = [name for name in names if is_awaited(release, name)]
+    if len(coming) == len(names):
+        told.append("It catches up when it wakes." if len(names) == 1 else "They catch up when they wake.")
+    elif not coming:  # law 10: a failure in their stage, or before it, keeps them on what last passed
+        told.append("It stays on what it runs." if len(names) == 1 else "They stay on what they run.")
+    else:
+        told.append(f"When they wake, {_some(coming)} will catch up; the others stay on what they run.")
+    return " ".join(told)
 
 
 def _way_on(release: Release, doubts: list[Claim]) -> str:
