@@ -15,7 +15,7 @@ import threading
 import time
 
 from wakeline.agent.home import Home
-from wakeline.core.carrying_out import is_fresh, overtaken
+from wakeline.core.carrying_out import LOOKS, is_fresh, overtaken
 from wakeline.core.records import BadLog
 from wakeline.core.state import State, fold
 from wakeline.edges.ledgers import Ledger, open_ledger
@@ -49,10 +49,11 @@ class Watch:
         return self._state.barrier if self._state else 0
 
     def check(self) -> None:
-        """Raises Interrupted when the order no longer counts. A look that began long ago is made once more."""
-        self._finish_looking()
-        if self.fence and not is_fresh(looked_s=self._looked_s, now_s=time.monotonic()):
+        """Raises Interrupted when the order no longer counts. A look that began long ago is made again, and again."""
+        for _ in range(LOOKS):
             self._finish_looking()
+            if is_fresh(looked_s=self._looked_s, now_s=time.monotonic()):
+                break
         if self._answer:
             raise Interrupted(f"stopped before the switch: {self._answer}")
 

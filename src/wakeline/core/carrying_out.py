@@ -80,6 +80,7 @@ def stale(fence: Any, *, seen: Any) -> str:
 
 
 FRESH_S = 3.0
+LOOKS = 3  # a ledger that answers later than that every time keeps no order from being carried out
 
 
 def is_fresh(*, looked_s: float, now_s: float) -> bool:
