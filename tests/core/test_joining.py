@@ -61,6 +61,16 @@ def test_law_6_a_stage_that_is_new_takes_what_has_passed_every_gate_ahead_of_it(
     assert isinstance(decide(state(taken(), *good(1), FREED), gate, "extra"), Waits)
 
 
+def test_law_2_a_new_stage_waits_behind_a_machine_that_may_have_failed_unless_its_stage_lets_others_go_on():
+    """Found by the simulation: a rollout stops behind `unknown`, and a machine that joined was let by."""
+    behind = stage("extra", "extra")
+    unknown = state(taken(), *good(1), outcome(1, "uat", "unknown"), FREED)
+    assert isinstance(decide(unknown, fleet(SCHEDULER, stage("frontend", "uat"), behind), "extra"), Waits)
+    stages = [STAGES[0], {**STAGES[1], "goes_on": True}]
+    goes_on = state(taken(), *good(1, stages=stages), outcome(1, "uat", "unknown"), FREED)
+    assert decide(goes_on, fleet(SCHEDULER, stage("frontend", "uat"), behind), "extra") == Joins(1, "extra")
+
+
 def test_law_10_a_release_that_is_held_in_the_stage_is_not_joined():
     now = state(taken(), *good(1), *good(2), outcome(2, "uat", "failed"), FREED)
     assert decide(now, fleet(), "extra") == Joins(1, "frontend")

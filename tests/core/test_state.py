@@ -160,6 +160,12 @@ def test_a_machine_without_an_order_in_the_newest_approved_release_is_retired():
     assert decide(now, machine="uat", runs=1).verdict is Verdict.RETIRED
 
 
+def test_a_machine_that_only_a_release_knows_which_came_to_nothing_is_new_and_not_retired():
+    now = state(taken(), made(1, stages=STAGES[:1]), *approved(1, "scheduler"), made(2))
+    decision = decide(now, machine="uat", runs=0)
+    assert (decision.verdict, "uat is new" in decision.why) == (Verdict.NOTHING, True)
+
+
 def test_a_kind_of_record_that_nobody_here_wrote_is_named():
     with pytest.raises(BadLog, match="record 2: unknown kind 'party'"):
         state(taken(), ("party", {}))

@@ -186,6 +186,16 @@ def test_a_renamed_machine_keeps_its_place(fleet):
     assert fleet.serves("web") == "two"
 
 
+def test_law_1_renaming_the_machine_that_failed_lets_nobody_by_who_waits_behind_it(fleet):
+    first = fleet.commit("one", health_sh="exit 1")
+    assert fleet.wakeline("deploy", "--stage", "scheduler").code == 1
+    change(fleet, 'name = "scheduler"\naddress', 'name = "main"\nrenamed_from = "scheduler"\naddress')
+    fleet.commit("two")
+    said = fleet.wakeline("deploy", first, "--stage", "frontend")
+    assert (said.code, "was made before scheduler was renamed to main" in said.err) == (2, True), said
+    assert [r["machines"] for r in fleet.log() if r["kind"] == "sent"] == [["scheduler"]]
+
+
 def test_a_renamed_machine_that_nobody_set_up_again_follows_at_its_own_look(fleet):
     fleet.commit("one")
     assert fleet.wakeline("deploy").code == 0

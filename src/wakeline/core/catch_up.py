@@ -89,7 +89,7 @@ def decide(
 def _without_order(state: State, present: Release, machine: str) -> CatchUp:
     """Retired, or new: the newest approved release has no place for it, and an older one had or had not."""
     names = state.names_of(machine)
-    if any(_name_in(release, names) for release in state.releases.values()):
+    if any(_name_in(release, names) for number, release in state.releases.items() if number < present.number):
         stage = min(present.approved - present.held_stages)
         why = f"{machine} is retired: release {present.number}, the newest approved, has no order for it"
         return CatchUp(Verdict.RETIRED, why, release=present.number, stage=stage)

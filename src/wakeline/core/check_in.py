@@ -17,19 +17,25 @@ HEARD = (Outcome.OK.value, Outcome.UNCHANGED.value, Outcome.FAILED.value)
 
 
 def settled(state: State, check_ins: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Draft]:
-    """Outcome records for what machines have said of themselves since; nothing for what is on record already."""
+    """Outcome records for what machines have said of themselves since; nothing for what is on record already.
+
+    A machine that was renamed since a release was made is on record there by its older name.
+    """
     drafts = []
     for machine, body in check_ins:
         if not isinstance(body, Mapping):
             continue
         release = state.releases.get(_number(body.get("release")))
-        if release is None or release.stage_of(machine) is None or body.get("outcome") not in HEARD:
+        if release is None or body.get("outcome") not in HEARD:
             continue
-        before = release.results.get(machine)
+        name = next((each for each in state.names_of(machine) if release.stage_of(each)), "")
+        if not name:
+            continue
+        before = release.results.get(name)
         said = Outcome(str(body["outcome"]))
         if before is not None and (before.outcome is said or before.outcome.passed):
             continue
-        fields = {"release": release.number, "machine": machine, "outcome": said.value, "catch_up": True}
+        fields = {"release": release.number, "machine": name, "outcome": said.value, "catch_up": True}
         drafts.append(Draft("outcome", {**fields, "cause": str(body.get("cause", ""))[:2000]}))
     return drafts
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Union
 
-from wakeline.core.model import Fleet, Stage
+from wakeline.core.model import Fleet, Outcome, Stage
 from wakeline.core.rollout import passed
 from wakeline.core.state import Release, State
 
@@ -77,7 +77,7 @@ def _passed(release: Release, ahead: Stage) -> bool:
     outcomes = {name: each.outcome for name, each in release.results.items()}
     if plan.gates:
         return passed(plan, outcomes)
-    return plan.goes_on or plan.name not in release.held_stages
+    return plan.goes_on or not any(outcomes.get(name) in (Outcome.FAILED, Outcome.UNKNOWN) for name in plan.machines)
 
 
 def _next_of(release: Release, stage: Stage, fleet: Fleet) -> str:

@@ -271,6 +271,7 @@ class _Desk:
 
     def _admit(self, state: State) -> _Admitted:
         """Ask the core which release this becomes. Raises what stands in the way."""
+        _of_this_fleet(state, self._project.file.fleet)
         answer = admit(self._project, state, self._wish, self._commit, self._pins)
         if isinstance(answer, admission.Refused):
             raise _refusal(answer)
@@ -367,8 +368,32 @@ def _still_there(release: Release, fleet: Fleet) -> tuple[StagePlan, ...]:
     return tuple(left for stage in release.stages if (left := stage.among(names)).machines)
 
 
+def _of_this_fleet(state: State, fleet: Fleet) -> None:
+    """Raises Usage where the fleet file is older than the ledger: a machine would be walked to by a name of before.
+
+    A run may have waited for its turn since it read the file; what is said of the new name would not count for it.
+    """
+    names = {machine.name for machine in fleet.machines}
+    for old, new in state.renamed.items():
+        if old in names and new not in names:
+            raise Usage(
+                f"{old} has been renamed to {new} since: this run has the fleet file of before",
+                hint=f"run it again; if {old} is a machine of its own: wakeline setup {old}",
+            )
+
+
 def _something_to_walk(release: Release, fleet: Fleet, *, stage: str) -> None:
-    """Raises Usage for a release that has nothing of what is asked for: it was made for another fleet."""
+    """Raises Usage for a release that has nothing of what is asked for: it was made for another fleet.
+
+    Law 1: a machine that is only called otherwise now was not taken out, and is not left out of its stage either.
+    """
+    for machine in fleet.machines:
+        if machine.renamed_from and release.stage_of(machine.renamed_from):
+            raise Usage(
+                f"release {release.number} of this commit was made before {machine.renamed_from} was renamed to"
+                f" {machine.name}",
+                hint="deploy a newer commit",
+            )
     names = [each.name for each in _still_there(release, fleet)]
     if not names or (stage and stage not in names):
         what = f"no stage {stage}" if stage else "no machine of today's fleet"

@@ -1,0 +1,37 @@
+"""A run whose fleet file is not the one that the ledger knows: machines were renamed since."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from core.test_joining import fleet
+from core.test_state import made, set_up, state, taken
+from wakeline.core.model import Machine, Stage
+from wakeline.driver.deploying import _of_this_fleet, _something_to_walk
+from wakeline.errors import Usage
+
+
+def renamed():
+    """The fleet in which `uat` is called `web`."""
+    web = Machine("web", "ubuntu@uat", renamed_from="uat")
+    stages = fleet().stages
+    return dataclasses.replace(fleet(), stages=(stages[0], Stage("frontend", (web,), gates=False)))
+
+
+def test_law_1_a_release_of_before_is_not_walked_without_a_machine_that_was_only_renamed():
+    """Found by the simulation: its stage was taken for empty, and what is behind it went on."""
+    release = state(taken(), made(1)).releases[1]
+    with pytest.raises(Usage, match="release 1 of this commit was made before uat was renamed to web"):
+        _something_to_walk(release, renamed(), stage="")
+    _something_to_walk(release, fleet(), stage="")
+
+
+def test_a_run_that_read_the_fleet_file_before_a_machine_was_renamed_is_run_again():
+    """A hold of the new name would not count for a machine that is walked to by its old one."""
+    now = state(set_up("web", renamed_from="uat"))
+    with pytest.raises(Usage, match="uat has been renamed to web since"):
+        _of_this_fleet(now, fleet())
+    _of_this_fleet(now, renamed())
+    _of_this_fleet(state(set_up("web", renamed_from="uat"), set_up("uat")), fleet())
