@@ -47,7 +47,7 @@ class Asked:
     worker: int
     workers: int
     seed: int
-    share_s: float
+    ends_s: float
     fault: str = ""
     point: str = ""
 
@@ -55,21 +55,26 @@ class Asked:
 def work(asked: Asked, above: Path) -> list[Row]:
     """One worker's share."""
     rows = []
-    for kind in OPERATIONS:
-        if kind.name in asked.names:
-            folder = above / f"worker-{asked.worker}" / kind.name
-            rows += _one(asked, kind(), folder)
+    kinds = [kind for kind in OPERATIONS if kind.name in asked.names]
+    for number, kind in enumerate(kinds):
+        now_s = time.monotonic()
+        share_s = (asked.ends_s - now_s) / (len(kinds) - number)
+        folder = above / f"worker-{asked.worker}" / kind.name
+        rows += _one(asked, kind(), folder, ends_s=now_s + share_s)
     return rows
 
 
-def _one(asked: Asked, operation: Operation, folder: Path) -> list[Row]:
-    ends = time.monotonic() + asked.share_s
+def _one(asked: Asked, operation: Operation, folder: Path, *, ends_s: float) -> list[Row]:
+    """Preparing counts as well; but every fault has its turn, however long that took."""
     world = World(folder)
     operation.prepare(world)
+    failed = points.rehearse(world, operation)
+    if failed:
+        raise SystemExit(f"{operation.name} fails without a fault: {'; '.join(failed)}")
     counted = [each for each in points.count(world, operation) if asked.fault in each.fault]
     rows = {each.fault: Row(operation.name, each.fault, each.calls, of=len(each.points)) for each in counted}
-    for point in _mine(asked, counted, operation.name):
-        if time.monotonic() > ends:
+    for number, point in enumerate(_mine(asked, counted, operation.name)):
+        if number >= len(counted) and time.monotonic() > ends_s:
             break
         broken = points.run(world, operation, point)
         rows[point.fault].points += 1
@@ -110,12 +115,12 @@ def main() -> int:
         return 2
     seed = asked.seed or secrets.randbelow(1 << 31)
     names = tuple(each.name for each in OPERATIONS if asked.only in ("", each.name))
-    share_s = QUICK_S / len(names) if asked.quick else float("inf")
     jobs = 1 if asked.point else asked.jobs
     began = time.monotonic()
+    ends_s = began + QUICK_S if asked.quick else float("inf")
     fast = Path("/dev/shm")  # an fsync costs nothing there, and no disk is worn
     with tempfile.TemporaryDirectory(prefix="killpoints-", dir=fast if os.access(fast, os.W_OK) else None) as above:
-        shares = [Asked(names, n, jobs, seed, share_s, asked.fault, asked.point) for n in range(jobs)]
+        shares = [Asked(names, n, jobs, seed, ends_s, asked.fault, asked.point) for n in range(jobs)]
         parts = _side_by_side(shares, Path(above))
     rows = _sum(parts)
     print(_table(rows))

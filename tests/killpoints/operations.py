@@ -39,6 +39,11 @@ class Operation:
         """Do it. `under` is what it runs under: a tracer with a fault in it."""
         raise NotImplementedError
 
+    def reached(self, world: World, told: Told) -> list[str]:
+        """What it has not done when nothing disturbed it."""
+        del world
+        return [] if told.code == 0 else [f"exit {told.code}: {told.err[-300:]}"]
+
     def look(self, world: World, told: Told) -> list[str]:
         """What does not hold after the fault."""
         raise NotImplementedError
@@ -55,6 +60,7 @@ class DeployOrder(Operation):
     about = "a pushed order, release 3 over 2, with a cached step and pruning"
     old, new = 2, 3
     lands_on = 3
+    ends = "ok"
     makes_pages = True  # what the new release has beside its commit
 
     def prepare(self, world: World) -> None:
@@ -73,6 +79,9 @@ class DeployOrder(Operation):
 
     def go(self, world: World, under: Sequence[str] = ()) -> Told:
         return world.run(self.order, under=under)
+
+    def reached(self, world: World, told: Told) -> list[str]:
+        return [] if told.outcome == self.ends else [f"it ended {told.outcome or told.code}: {told.cause}"]
 
     def look(self, world: World, told: Told) -> list[str]:
         broken = self.current(world, {self.old, self.new}) + _journal(world)
@@ -139,6 +148,7 @@ class GoBack(DeployOrder):
     name = "back"
     about = "a pushed order that is not healthy and is gone back from"
     lands_on = 2
+    ends = "failed"
 
     def more(self, world: World) -> dict[str, Any]:
         served = f"cp app.txt {world.outside}/served"
@@ -227,7 +237,8 @@ class CatchUp(DeployOrder):
         config.update(ledger=ledger, unsigned=True, machine_id="m1")
         durable.write_json(world.folder / "config.json", config)
         orders = {"web": self.order.to_json()}
-        stages = [{"name": "all", "machines": ["web"], "always": [], "gates": False, "goes_on": False}]
+        machines = [{"name": "web", "presence": "on-demand"}]
+        stages = [{"name": "all", "machines": machines, "gates": False, "goes_on": False}]
         made = {"release": 3, "commit": self.order.commit, "pins": {}, "lead": "web", "rollback_to": 0}
         drafts = [
             Draft("lease-taken", {"fence": 1, "holder": "t", "length_s": 60}),
@@ -240,6 +251,10 @@ class CatchUp(DeployOrder):
 
     def go(self, world: World, under: Sequence[str] = ()) -> Told:
         return world.talk([*under, *world.agent("catch-up", "--boot")])
+
+    def reached(self, world: World, told: Told) -> list[str]:
+        current = layout.current_release(world.path)
+        return [] if (told.code, current) == (0, 3) else [f"exit {told.code}, current is {current}: {told.err[-300:]}"]
 
     def again(self, world: World) -> list[str]:
         told = world.talk(world.agent("catch-up", "--boot"))

@@ -56,6 +56,13 @@ class Counted:
     points: tuple[Point, ...]
 
 
+def rehearse(world: World, operation: Operation) -> list[str]:
+    """What an operation leaves undone when nothing disturbs it: then its points would show nothing."""
+    world.put_back()
+    told = operation.go(world)
+    return operation.reached(world, told) + operation.look(world, told) + operation.again(world)
+
+
 def count(world: World, operation: Operation) -> list[Counted]:
     """Run an operation once without a fault and find its points. The world is put back by whoever runs a point."""
     calls = _trace(world, operation)
