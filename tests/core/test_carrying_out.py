@@ -13,6 +13,7 @@ from wakeline.core.carrying_out import (
     last_good,
     overtaken,
     stale,
+    stamp_to_say,
     switched_from,
     way_back,
 )
@@ -82,6 +83,15 @@ def test_law_8_an_order_of_a_rollout_that_was_overtaken_is_refused():
 def test_a_hold_stops_an_order_that_is_under_way(name):
     assert "on hold: a fair" in overtaken(State(holds={name: "a fair"}), machine="uat", fence=0)
     assert overtaken(State(holds={"another": "a fair"}), machine="uat", fence=0) == ""
+
+
+def test_a_machine_is_told_where_the_ledger_stands_only_where_nothing_there_is_against_its_order():
+    """Found by the simulation (seed 494): with a hold on the ledger already, nothing had moved, and nobody looked."""
+    held, taken = State(holds={"uat": "a fair"}), State(lease=Lease(5, "ann", free=False))
+    assert stamp_to_say("c1", state=State(), machine="uat", fence=4) == "c1"
+    assert stamp_to_say("c1", state=held, machine="another", fence=4) == "c1"
+    assert stamp_to_say("c1", state=held, machine="uat", fence=4) == ""
+    assert stamp_to_say("c1", state=taken, machine="uat", fence=4) == ""
 
 
 def test_attempts_and_what_ran_before_are_read_from_the_journal_whatever_else_stands_in_it():

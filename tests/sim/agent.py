@@ -52,6 +52,7 @@ class Agent:
         self._look: asyncio.Task[str] | None = None
         self._looked_s = 0.0
         self._fence = 0
+        self._stamp = ""
         self._order: Order | None = None
 
     @property
@@ -82,6 +83,7 @@ class Agent:
             self._refuse("another run has this machine's lock")
             return
         self._order = dataclasses.replace(self.order, barrier=max(self.order.barrier, word["barrier"]))
+        self._stamp = word["stamp"]
         disk = self.box.disk
         reports = disk.read("reports", ())
         self.say("hello", current=self.box.current, claims=self.box.claims(), reports=list(reports))
@@ -558,14 +560,16 @@ class Agent:
         if not self._fence:
             return 0
         try:
-            log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read)
+            log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read_if_moved, self._stamp)
         except LedgerError:
             return 0
-        return self.world.folded(log).barrier
+        return self.world.folded(log).barrier if log else 0
 
     async def _overtaken(self) -> str:
         try:
-            log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read)
+            log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read_if_moved, self._stamp)
         except LedgerError:
+            return ""
+        if log is None:
             return ""
         return carrying_out.overtaken(self.world.folded(log), machine=self.box.name, fence=self._fence)

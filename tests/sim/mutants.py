@@ -286,6 +286,13 @@ MUTANTS = (
         "box.note_release(release, PREPARED, commit=self.commit)",
     ),
     Mutant(
+        "a ledger that moved passes for one that did not (in the model)",
+        "8",
+        "sim.store:Ledger.read_if_moved",
+        "if log.tip == since",
+        "if since",
+    ),
+    Mutant(
         "a ledger that does not compare (in the model)",
         "8",
         "sim.store:Store.append",

@@ -182,12 +182,12 @@ def _run(root: Path) -> int:
         with lock.hold(home.folder / "lock", wait_s=_LOCK_S, release=order.release, on_wait=on_wait):
             order = _with_barrier(order, word.get("barrier"))
             facts = {"fence": word.get("fence"), "expected": word.get("machine_id")}
-            return _carry_out(order, home=home, channel=channel, **facts)
+            return _carry_out(order, home=home, channel=channel, stamp=str(word.get("stamp") or ""), **facts)
     except (Busy, OSError) as error:
         return _refuse(channel, f"{getattr(error, 'message', '') or error}", release=order.release)
 
 
-def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any, expected: Any) -> int:
+def _carry_out(order: Order, *, home: Home, channel: wire.Channel, stamp: str, fence: Any, expected: Any) -> int:
     from wakeline.agent import executor  # noqa: PLC0415 - a look and a catch-up with no news need not pay for it
 
     journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
@@ -201,7 +201,8 @@ def _carry_out(order: Order, *, home: Home, channel: wire.Channel, fence: Any, e
     if stale:
         return _refuse(channel, stale, release=order.release)
     home.take_name(order.machine)
-    run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=False, fence=int(fence))
+    given: dict[str, Any] = {"fence": int(fence), "stamp": stamp}
+    run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=False, **given)
     ending = run.carry_out(may_run_once=True)
     facts = {"outcome": ending.outcome.value, "release": order.release, "commit": order.commit, "cause": ending.cause}
     report(home, order, facts)

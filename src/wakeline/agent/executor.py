@@ -55,13 +55,21 @@ class Executor:
     """Carries one order out. The caller holds the machine's lock."""
 
     def __init__(
-        self, order: Order, *, home: Home, channel: wire.Channel, journal: Journal, without_sudo: bool, fence: int = 0
+        self,
+        order: Order,
+        *,
+        home: Home,
+        channel: wire.Channel,
+        journal: Journal,
+        without_sudo: bool,
+        fence: int = 0,
+        stamp: str = "",
     ) -> None:
         self.order = order
         self._home = home
         self._channel = channel
         self._journal = journal
-        self._watch = Watch(home, order.machine, fence)
+        self._watch = Watch(home, order.machine, fence, stamp)
         self._way = privileges.present_way(without_sudo=without_sudo, app=order.app, environment=order.environment)
         self.releases = Checkout(order, home=home) if order.layout is Layout.IN_PLACE else Releases(order, home=home)
 

@@ -5,7 +5,8 @@ Laws that live here:
 - Law 8: a rollout whose lease was taken over starts nothing more. What remains is the window of one read.
 - A hold on the machine or on the fleet stops a rollout that is under way, before its switch.
 
-No ledger is no news (law 11): the order came from a runner that holds the lease, and is carried on.
+No ledger is no news (law 11): the order came from a runner that holds the lease, and is carried on. Nor is a ledger
+that still stands where that runner had it when it sent the order: nobody can have written a takeover or a hold.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ from wakeline.errors import Interrupted, LedgerError
 
 @dataclasses.dataclass
 class Watch:
-    """One rollout's right to go on, on one machine. `fence` 0 is a catch-up, which has just read the ledger itself."""
+    """One rollout's right to go on, on one machine. `fence` 0 is a catch-up, which has just read the ledger itself.
+
+    `stamp` is where the ledger stood for the runner that sent the order.
+    """
 
     home: Home
     machine: str
     fence: int = 0
+    stamp: str = ""
     _look: threading.Thread | None = None
     _looked_s: float = 0.0
     _answer: str = ""
@@ -71,7 +76,10 @@ class Watch:
             if self._ledger is None:
                 place = self.home.folder / "ledger"
                 self._ledger = open_ledger(url, app=self.home.app, environment=self.home.environment, workdir=place)
-            records = self._ledger.read().records
+            log = self._ledger.read_if_moved(self.stamp)
+            if log is None:
+                return
+            records = log.records
             self._state = fold(records[self._known :], start=self._state)
             self._known = len(records)
             self._answer = overtaken(self._state, machine=self.machine, fence=self.fence)

@@ -98,6 +98,14 @@ def overtaken(state: State, *, machine: str, fence: int) -> str:
     return ""
 
 
+def stamp_to_say(stamp: str, *, state: State, machine: str, fence: int) -> str:
+    """Where the ledger stands in `state`, to be said with an order: a machine that finds it there need not read it.
+
+    Nothing where that state has something against the order, a hold that came meanwhile: then it must read for itself.
+    """
+    return "" if overtaken(state, machine=machine, fence=fence) else stamp
+
+
 def attempts(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int], int]:
     """How often each release was begun here by catch-up, from the journal; a crash in the middle counts as well.
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from wakeline.core import check_in, rollout
+from wakeline.core import carrying_out, check_in, rollout
 from wakeline.core.model import Machine, Order, Outcome, Step
 from wakeline.core.presence import Phase, heard, judge
 from wakeline.core.records import Draft
@@ -231,8 +231,9 @@ class Walk:
             if not self._holder.may_act():
                 raise NotReached(Phase.AGENT, "the lease was not renewed in time; nothing was sent")
             conversation = self._conversations[name] = await self._agent(name)
-            barrier = self._holder.writer.state.barrier
-            await conversation.send({"do": "run", "order": order.to_json(), **self._facts(name), "barrier": barrier})
+            await conversation.send(
+                {"do": "run", "order": order.to_json(), **self._facts(name), **self._as_it_stands(name)}
+            )
             async with asyncio.timeout(limit_s):
                 await self._listen(order, conversation)
         except (NotReached, Lost) as error:
@@ -243,6 +244,13 @@ class Walk:
 
     def _facts(self, name: str) -> dict[str, Any]:
         return {"fence": self._holder.fence, "machine_id": self._holder.writer.state.machines.get(name, "")}
+
+    def _as_it_stands(self, name: str) -> dict[str, Any]:
+        """What the ledger says as the order goes out, and where it stood then: both of one and the same state."""
+        writer = self._holder.writer
+        stamp = writer.ledger.stamp_of(writer.state.tip)
+        said = carrying_out.stamp_to_say(stamp, state=writer.state, machine=name, fence=self._holder.fence)
+        return {"barrier": writer.state.barrier, "stamp": said}
 
     def _begin_agent(self, name: str) -> None:
         """Start the agent beside the records: it waits for its order, and nothing of the release runs before that."""

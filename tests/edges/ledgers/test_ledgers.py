@@ -91,6 +91,29 @@ def test_a_stale_append_loses_and_leaves_nothing(opened):
     assert [each.body["machine"] for each in opened().read().records] == ["a"]
 
 
+def test_a_log_that_stands_where_it_was_said_to_is_not_read_and_one_that_moved_is(opened):
+    writer = opened()
+    first = records("a")
+    assert writer.append(first)
+    stamp = writer.stamp_of(first[-1].hash)
+    assert opened().read_if_moved(stamp) is None
+    assert opened().read_if_moved("").records == first, "whoever was told nothing reads"
+    second = records("b", previous=first[-1].hash)
+    assert opened().append(second)
+    assert opened().read_if_moved(stamp).records == first + second
+
+
+def test_a_log_has_no_stamp_where_it_has_moved_on_since(on_git, remote, tmp_path):
+    """A stamp newer than the state that it is said with would hide what another wrote in between."""
+    first = records("a")
+    assert on_git.append(first)
+    other = open_ledger(str(remote), app="shop", environment="uat", workdir=tmp_path / "other")
+    assert other.append(records("b", previous=other.read().tip))
+    assert on_git.stamp_of(first[-1].hash) != ""
+    on_git.read()
+    assert on_git.stamp_of(first[-1].hash) == ""
+
+
 def test_the_same_append_twice_is_in_the_log_once(opened):
     mine = records("a")
     assert opened().append(mine)
@@ -174,7 +197,6 @@ def test_a_push_that_is_answered_up_to_date_is_looked_up(on_git, monkeypatch):
     mine = records("a")
     assert on_git.append(mine)
     monkeypatch.setattr(on_git, "_log", git_store.Log())
-    monkeypatch.setattr(on_git, "_commit", "")
     assert on_git.append(mine)
     assert len(on_git.read().records) == 1
 

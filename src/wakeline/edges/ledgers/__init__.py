@@ -18,10 +18,14 @@ CheckIn = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Log:
-    """The whole log, verified. `tip` is the hash of the last record, GENESIS when there is none."""
+    """The whole log, verified. `tip` is the hash of the last record, GENESIS when there is none.
+
+    `stamp` is the store's own word for where the log stood, see Ledger.stamp; empty where it was not asked.
+    """
 
     tip: str = GENESIS
     records: tuple[Record, ...] = ()
+    stamp: str = ""
 
 
 class Ledger(Protocol):
@@ -32,6 +36,12 @@ class Ledger(Protocol):
 
     def stamp(self) -> str:
         """A short text that is another one as soon as the log has moved: a look that costs less than `read`."""
+
+    def stamp_of(self, tip: str) -> str:
+        """The stamp of the log that ends in this record, where that is how it was last seen here; else nothing."""
+
+    def read_if_moved(self, since: str) -> Log | None:
+        """The log as it is now, or None where it still stands at that stamp. Costs one look then."""
 
     def append(
         self,

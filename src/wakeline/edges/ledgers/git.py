@@ -53,7 +53,6 @@ class GitLedger:
         self._copy = copy_of(url, workdir=workdir)
         self._looked = None if looked is None else dict(looked)
         self._heard = None if looked is None else dict(looked)
-        self._commit = ""
         self._log = Log()
         self._agents: frozenset[str] = frozenset()
         self.warnings: list[str] = []
@@ -70,6 +69,20 @@ class GitLedger:
         """See Ledger.stamp: the commit that the remote's ref is at."""
         with self._asking():
             return self._remote_tip()
+
+    def stamp_of(self, tip: str) -> str:
+        """See Ledger.stamp_of."""
+        log = self._log
+        return log.stamp if log.tip == tip else ""
+
+    def read_if_moved(self, since: str) -> Log | None:
+        """See Ledger.read_if_moved."""
+
+        def look() -> Log | None:
+            tip = self._remote_tip()
+            return None if since and tip == since else self._read(tip)
+
+        return self._soundly(look)
 
     def append(
         self,
@@ -88,12 +101,12 @@ class GitLedger:
                 self._read(self._remote_tip())
             if self._log.tip != records[0].previous:
                 return self._contains(records)
-            before = self._commit
+            before = self._log.stamp
             commit = self._commit_of(records, parent=before)
             beside = [*self._pins(pins), *self._missing(agents)]
             arrived, words = self._push(commit, expected=before, beside=beside)
             if arrived:
-                self._commit, self._log = commit, Log(records[-1].hash, self._log.records + tuple(records))
+                self._log = Log(records[-1].hash, self._log.records + tuple(records), commit)
                 self._agents |= set(agents)
                 return True
             if self._read(self._remote_tip()).tip != records[0].previous:
@@ -195,7 +208,7 @@ class GitLedger:
                 if git.is_sound(self._copy):
                     raise
                 git.renew(self._copy)
-                self._commit, self._log = "", Log()
+                self._log = Log()
                 return act()
 
     def _remote_tip(self) -> str:
@@ -213,16 +226,17 @@ class GitLedger:
 
     def _read(self, tip: str) -> Log:
         """Bring the copy to `tip` and read what is new; the whole chain is checked either way."""
-        if tip == self._commit:
+        if tip == self._log.stamp:
             return self._log
         if not tip:
-            self._commit, self._log = "", Log()
+            self._log = Log()
             return self._log
         if not self._has(tip):
             self._fetch([f"+{self._ref}:refs/wakeline/copy"])
-        known = self._log.records if self._commit else ()
-        entries = self._entries(f"{self._commit}..{tip}") if known else []
-        if not entries or entries[0].parent != self._commit:  # the log does not go on from what we know
+        before = self._log.stamp
+        known = self._log.records if before else ()
+        entries = self._entries(f"{before}..{tip}") if known else []
+        if not entries or entries[0].parent != before:  # the log does not go on from what we know
             known, entries = (), self._entries(tip)
         lines = [line for entry in entries for line in entry.lines]
         previous = known[-1].hash if known else GENESIS
@@ -230,7 +244,7 @@ class GitLedger:
             records = known + verify(lines, previous=previous, start=len(known) + 1)
         except BadLog as error:
             raise LedgerError(f"ledger on {self._where}: {error}", hint="nothing was changed there") from error
-        self._commit, self._log = tip, Log(records[-1].hash if records else GENESIS, records)
+        self._log = Log(records[-1].hash if records else GENESIS, records, tip)
         return self._log
 
     def _entries(self, revisions: str) -> list[_Entry]:

@@ -53,6 +53,14 @@ class SqliteLedger:
             query = "select hash from records where fleet = ? order by position desc limit 1"
             return str((database.execute(query, (self._fleet,)).fetchone() or (GENESIS,))[0])
 
+    def stamp_of(self, tip: str) -> str:
+        """See Ledger.stamp_of."""
+        return tip
+
+    def read_if_moved(self, since: str) -> Log | None:
+        """See Ledger.read_if_moved."""
+        return None if since and self.stamp() == since else self.read()
+
     def append(
         self,
         records: Sequence[Record],
