@@ -18,7 +18,7 @@ from pathlib import Path
 from sim.chaos import run
 from sim.laws import Violation
 
-SEEDS_MAX = 400
+SEEDS_MAX = 1500
 
 
 @dataclasses.dataclass(frozen=True)
