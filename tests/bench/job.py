@@ -118,7 +118,8 @@ def check(machine: Machine, *, tool: str, port: int, commit: Commit, contents: d
     differ = [name for name, wanted in contents.items() if _read(current / name) != wanted]
     if differ:
         raise Wrong(f"{where}: {len(differ)} files are not those of the commit: {differ[:3]}")
-    kept = [each.name for each in (machine.root / "opt" / tool / "releases").iterdir() if each.is_dir()]
+    releases = (machine.root / "opt" / tool / "releases").glob("[!.]*")  # with a dot: wakeline is just removing it
+    kept = [each.name for each in releases if each.is_dir()]
     if len(kept) > KEEP:
         raise Wrong(f"{where}: keeps {len(kept)} releases: {sorted(kept)}")
 

@@ -246,7 +246,7 @@ class Fleet:
         return self.scheduler.sql("select name from django_migrations where app = 'orders' order by id").split()
 
     def releases(self, machine: Machine) -> list[str]:
-        return sorted(each.name for each in (machine.root / "opt/shop/releases").iterdir())
+        return sorted(each.name for each in (machine.root / "opt/shop/releases").glob("[0-9]*"))
 
 
 @pytest.fixture(scope="session")

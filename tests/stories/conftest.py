@@ -162,7 +162,7 @@ class Fleet:
 
     def releases(self, name: str) -> list[str]:
         folder = self.root / "machines" / name / "app" / "releases"
-        return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
+        return sorted(each.name for each in folder.glob("[0-9]*"))
 
     @property
     def database(self) -> list[str]:

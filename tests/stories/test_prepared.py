@@ -33,7 +33,7 @@ def test_the_frontend_has_the_folder_while_the_gate_s_health_still_waits(fleet):
     fleet.write("wakeline.toml", (fleet.app / "wakeline.toml").read_text().replace('within = "1s"', 'within = "100s"'))
     fleet.commit("one", health_sh=f'test "$WAKELINE_MACHINE" = uat || test -e {gate}')
     rollout = fleet.begin("deploy")
-    until(lambda: prepared(fleet, 2), limit_s=90)
+    until(lambda: prepared(fleet, 2) and fleet.serves("scheduler") == "one", limit_s=90)
     assert (fleet.serves("scheduler"), fleet.current("scheduler")) == ("one", "releases/2")
     assert (fleet.serves("uat"), fleet.current("uat"), fleet.packages_runs("uat")) == ("zero", "releases/1", 1)
     assert [each["machines"] for each in fleet.log() if each["kind"] == "sent"][-1] == ["scheduler"]

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wakeline.agent import arrival, durable, in_place, keeper, lock, wire, words
 from wakeline.agent.doing import doing
@@ -25,6 +25,9 @@ from wakeline.agent.journal import Journal, read
 from wakeline.core.carrying_out import stale
 from wakeline.core.model import BadOrder, Order, order_from_json
 from wakeline.errors import Busy, WakelineError
+
+if TYPE_CHECKING:
+    from wakeline.agent.executor import Executor
 
 _FIRST_WORD_S = 60.0
 _LOCK_S = 150.0
@@ -182,12 +185,18 @@ def _run(root: Path) -> int:
         with lock.hold(home.folder / "lock", wait_s=_LOCK_S, release=order.release, on_wait=on_wait):
             order = _with_barrier(order, word.get("barrier"))
             facts = {"fence": word.get("fence"), "expected": word.get("machine_id")}
-            return _carry_out(order, home=home, channel=channel, stamp=str(word.get("stamp") or ""), **facts)
+            run = _carry_out(order, home=home, channel=channel, stamp=str(word.get("stamp") or ""), **facts)
     except (Busy, OSError) as error:
         return _refuse(channel, f"{getattr(error, 'message', '') or error}", release=order.release)
+    if run is not None:
+        run.sweep()
+    return 0 if run is not None else 2
 
 
-def _carry_out(order: Order, *, home: Home, channel: wire.Channel, stamp: str, fence: Any, expected: Any) -> int:
+def _carry_out(
+    order: Order, *, home: Home, channel: wire.Channel, stamp: str, fence: Any, expected: Any
+) -> Executor | None:
+    """Say hello, do it, say how it ended. None for an order that was not begun, which is said as well."""
     from wakeline.agent import executor  # noqa: PLC0415 - a look and a catch-up with no news need not pay for it
 
     journal = Journal(home.folder / "journal.jsonl", boot_id=boot_id())
@@ -199,7 +208,8 @@ def _carry_out(order: Order, *, home: Home, channel: wire.Channel, stamp: str, f
     channel.send("hello", **_facts(home), **known, reports=[body for _, body in reports])
     stale = home.is_another(expected) or _stale(home, fence)
     if stale:
-        return _refuse(channel, stale, release=order.release)
+        _refuse(channel, stale, release=order.release)
+        return None
     home.take_name(order.machine)
     given: dict[str, Any] = {"fence": int(fence), "stamp": stamp}
     run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=False, **given)
@@ -210,7 +220,8 @@ def _carry_out(order: Order, *, home: Home, channel: wire.Channel, stamp: str, f
         path.unlink(missing_ok=True)
     channel.send("finished", **facts, was=ending.was, seconds=round(ending.seconds, 3))
     channel.drain(timeout_s=_HAND_OVER_S)
-    return 0
+    run.clear_away()
+    return run
 
 
 def _say_waiting(channel: wire.Channel, text: str) -> None:

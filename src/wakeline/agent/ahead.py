@@ -6,9 +6,8 @@ Laws that live here:
 
 - Law 1: nothing of the release runs: no step, no once-step, no script, no hook, and `current` is not touched.
 - Law 7: the folder counts only when all of it is on disk, for the very commit that is ordered later, in the same boot.
-- It is in nobody's way: it takes the machine's lock only where it is free, lets go of it for whoever waits, leaves the
-  processor to what serves, and ends with the contact. What keeps it from its end is told, and happens again, as an
-  error, when the order comes.
+- It is in nobody's way: it takes the machine's lock only where it is free, lets go of it for whoever waits, and ends
+  with the contact. What keeps it from its end is told, and happens again, as an error, when the order comes.
 """
 
 from __future__ import annotations

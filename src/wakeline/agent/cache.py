@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from wakeline.agent import durable
-from wakeline.agent.layout import inside, link_into, remove_tree
+from wakeline.agent.layout import inside, link_into
+from wakeline.agent.removing import remove_tree, set_aside
 from wakeline.core.model import Step
 from wakeline.errors import RolloutFailed
 
@@ -106,10 +107,10 @@ class Cache:
         return why
 
     def prune(self, *, in_use: set[str]) -> None:
-        """Remove what no kept release links to."""
-        for folder in self.folder.iterdir():
+        """Set aside what no kept release links to."""
+        for folder in list(self.folder.iterdir()):
             if folder.is_dir() and not folder.name.startswith(".") and folder.name not in in_use:
-                remove_tree(folder)
+                set_aside(folder)
 
 
 def link_outputs(step: Step, *, entry: Entry, release: Path) -> None:

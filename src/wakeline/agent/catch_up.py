@@ -150,6 +150,8 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
     _say(home, f"release {order.release}: {ending.outcome.value} {ending.cause}".rstrip())
     if not boot or ending.outcome is not Outcome.OK:
         _check_in(home, order, ending, ledger=ledger)
+    run.clear_away()
+    run.sweep()
     return ending.outcome
 
 
@@ -237,6 +239,8 @@ def _confirm_switch(home: Home, journal: Journal) -> None:
         str(config["ledger"]), app=home.app, environment=home.environment, workdir=home.folder / "ledger"
     )
     _check_in(home, order, ending, ledger=ledger)
+    run.clear_away()
+    run.sweep()
 
 
 def _believed(home: Home, ledger: Ledger) -> Log:

@@ -23,6 +23,7 @@ from wakeline.agent import (
     locking,
     once,
     privileges,
+    removing,
     repository,
     services,
     steps,
@@ -71,6 +72,7 @@ class Executor:
         self._journal = journal
         self._watch = Watch(home, order.machine, fence, stamp)
         self._way = privileges.present_way(without_sudo=without_sudo, app=order.app, environment=order.environment)
+        self._has_pruned = False
         self.releases = Checkout(order, home=home) if order.layout is Layout.IN_PLACE else Releases(order, home=home)
 
     def carry_out(self, *, may_run_once: bool, start_services: bool = True) -> Ending:
@@ -80,6 +82,22 @@ class Executor:
         says how it went. Never raises for what happens on this machine: the ending says it.
         """
         return self._to_its_end(lambda: self._carry_out(may_run_once=may_run_once, start_services=start_services))
+
+    def clear_away(self) -> None:
+        """What costs time and nobody waits for, when the last word was said. The caller still holds the lock."""
+        if not self._has_pruned or isinstance(self.releases, Checkout):
+            return
+        try:
+            Cache(self.releases.path).prune(in_use=self.releases.links_in_use())
+            self.releases.forget()
+        except (WakelineError, OSError) as error:  # it is done after the next release
+            self._journal.note("not-cleared", release=self.order.release, cause=_words(error))
+
+    def sweep(self) -> None:
+        """Remove what was set aside. Needs no lock."""
+        if self._has_pruned:
+            for name in ("releases", "cache"):
+                removing.sweep(self.releases.path / name)
 
     def go_back(self, *, problem: str, start_services: bool = True) -> Ending:
         """A run was cut off on its way back from this release: go it to the end.
@@ -235,12 +253,12 @@ class Executor:
         self.releases.confirm()
         self._journal.note("confirmed", release=self.order.release)
         self._channel.send("confirmed", release=self.order.release)
-        saved = self.releases.prune()
-        for place in saved:
+        for place in self.releases.prune():
             self._channel.send("output", step="prune", text=f"changes made by hand were saved in {place}")
+        for stuck in removing.stuck(self.releases.path / "releases"):
+            self._channel.send("output", step="prune", text=f"{stuck} cannot be removed: whose files are in it?")
         self._home.forget_orders(but=self.releases.is_complete)
-        if not self.releases.is_in_place:
-            Cache(self.releases.path).prune(in_use=self.releases.links_in_use())
+        self._has_pruned = True
 
     def _go_back(self, bench: steps.Bench, *, was: int, problem: str, start_services: bool = True) -> Ending:
         """Back to what ran, or to the last release that was good here; never below the barrier."""

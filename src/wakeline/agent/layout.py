@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 from pathlib import Path
 from typing import Any
 
-from wakeline.agent import durable, repository, saving
+from wakeline.agent import durable, removing, repository, saving
 from wakeline.agent.home import Home, boot_id, file_name
 from wakeline.core import carrying_out
 from wakeline.core.model import Order
@@ -193,12 +192,10 @@ class Releases:
     # --- afterwards ---
 
     def prune(self) -> list[str]:
-        """Remove old releases beyond `keep`; never what runs or what would be gone back to. Returns what was saved.
+        """Set old releases beyond `keep` aside; never what runs or what would be gone back to. Returns what was saved.
 
         What was prepared for an earlier release and never ordered counts for nothing. A later one may yet be ordered.
         """
-        for litter in (self.path / "releases").glob(".removing-*"):
-            remove_tree(litter)
         known = self.known()
         ahead = [number for number in known if self.info(number).get("state") == PREPARED]
         begun = [number for number in known if number not in ahead]
@@ -207,9 +204,15 @@ class Releases:
         saved = []
         for number in self.known():
             if number not in kept and number != 0:
-                place = self._remove(number)
+                place = self._set_aside(number)
                 saved += [str(place)] if place else []
         return saved
+
+    def forget(self) -> None:
+        """Let the copies of the code forget the releases that are no more. Their folders are removed by a sweep."""
+        kept = {f"refs/wakeline/releases/{number}" for number in self.known()}
+        for mirror in (self.mirror, *(self._mirror_of(each.path) for each in self._order.repositories)):
+            repository.forget(mirror, below="refs/wakeline/releases", but=kept)
 
     def links_in_use(self) -> set[str]:
         """Cache folders that a release folder links to."""
@@ -290,20 +293,21 @@ class Releases:
         if RELEASE_FILE not in text:
             durable.write_bytes(exclude, f"{text}\n/{RELEASE_FILE}\n".encode(), mode=0o644)
 
-    def _remove(self, number: int) -> Path | None:
-        """Remove a release folder, its hand-made changes saved. `current` never points to it."""
+    def _remove(self, number: int) -> None:
+        """Remove a release folder now, for its room or its place."""
+        self._set_aside(number)
+        removing.sweep(self.path / "releases")
+        repository.git(["worktree", "prune"], at=self.mirror)
+
+    def _set_aside(self, number: int) -> Path | None:
+        """Take a release folder away, its hand-made changes saved. `current` never points to it."""
         folder = self.path / "releases" / str(number)
         if not folder.is_dir() or folder.is_symlink():
             return None
         if self.current() == number:
             raise RolloutFailed(f"release {number} is what `current` points to and is not what was ordered")
         saved = self._save_changes(number, folder)
-        gone = folder.with_name(f".removing-{number}")
-        remove_tree(gone)
-        folder.rename(gone)
-        remove_tree(gone)
-        repository.git(["update-ref", "-d", f"refs/wakeline/releases/{number}"], at=self.mirror)
-        repository.git(["worktree", "prune"], at=self.mirror)
+        removing.set_aside(folder)
         return saved
 
     def _save_changes(self, number: int, folder: Path) -> Path | None:
@@ -363,14 +367,4 @@ def _clear(place: Path) -> None:
     if place.is_symlink() or place.is_file():
         place.unlink()
     elif place.is_dir():
-        remove_tree(place)
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder with everything in it, read-only folders too. Never follows a link."""
-    if not folder.is_dir() or folder.is_symlink():
-        return
-    for each, _names, _files in os.walk(folder):
-        if not os.access(each, os.W_OK | os.X_OK):
-            Path(each).chmod(stat.S_IRWXU)  # a complete output is read-only: its folders must give up their names
-    shutil.rmtree(folder)
+        removing.remove_tree(place)

@@ -12,7 +12,7 @@ import pwd
 import random
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from wakeline.agent import lock
@@ -32,7 +32,6 @@ _OPTIONS = (
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
 _TRIES = 3
 _PAUSE_S = 1.0
-_GENTLY = ("nice", "-n", "10")
 _stop_fds: list[int] = []
 
 
@@ -40,12 +39,17 @@ class GitFailed(RolloutFailed):
     """git said no; its own words are in the message."""
 
 
-def git(arguments: Sequence[str], *, at: Path, timeout_s: float = 120.0) -> bytes:
+def git(arguments: Sequence[str], *, at: Path, timeout_s: float = 120.0, feed: bytes | None = None) -> bytes:
     """Run git in a repository or work tree. Raises GitFailed with its words."""
-    argv = [*(_GENTLY if _stop_fds else ()), "git", *_OPTIONS, "-C", str(at), *arguments]
+    argv = ["git", *_OPTIONS, "-C", str(at), *arguments]
     try:
         finished = process.run(
-            argv, env=_environment(), timeout_s=timeout_s, keep_fds=lock.held(), stop_fds=tuple(_stop_fds)
+            argv,
+            env=_environment(),
+            timeout_s=timeout_s,
+            input=feed,
+            keep_fds=lock.held(),
+            stop_fds=tuple(_stop_fds),
         )
     except process.CommandMissing as error:
         raise GitFailed("git is not installed on this machine", hint="apt-get install git") from error
@@ -59,8 +63,9 @@ def git(arguments: Sequence[str], *, at: Path, timeout_s: float = 120.0) -> byte
 
 @contextlib.contextmanager
 def giving_way(*stop_fds: int) -> Iterator[None]:
-    """As long as this lasts, every git leaves the processor to what serves, tries a remote once, and ends when one of
-    `stop_fds` has something to read: CommandStopped.
+    """As long as this lasts, git asks a remote once, and ends with CommandStopped when one of `stop_fds` can be read.
+
+    It is not slowed down beside that: on a busy machine the order would have to wait for it (seen: a second).
     """
     _stop_fds.extend(stop_fds)
     try:
@@ -133,13 +138,20 @@ def add_work_tree(repository: Path, *, folder: Path, commit: str) -> None:
 
 def changed_paths(work_tree: Path) -> list[str]:
     """Tracked files that differ from the commit and untracked ones; never ignored ones."""
-    raw = git(["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames"], at=work_tree)
+    # without the optional lock: the index of what is looked at is not written anew, and not put on disk
+    raw = git(
+        ["--no-optional-locks", "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames"], at=work_tree
+    )
     return [os.fsdecode(entry[3:]) for entry in raw.split(b"\0") if entry]
 
 
-def tidy(repository: Path) -> None:
-    """What git does of its own accord after some fetches, at a time when nobody waits for it."""
-    git(["maintenance", "run", "--auto", "--quiet"], at=repository, timeout_s=600.0)
+def forget(repository: Path, *, below: str, but: Collection[str]) -> None:
+    """Take away refs and the records of work trees whose folders are gone."""
+    refs = git(["for-each-ref", "--format=%(refname)", below], at=repository).decode("utf-8", "replace").split()
+    gone = "".join(f"delete {ref}\n" for ref in refs if ref not in but)
+    if gone:
+        git(["update-ref", "--stdin"], at=repository, feed=gone.encode())
+    git(["worktree", "prune"], at=repository)
 
 
 def _fetch(repository: Path, *, url: str, commit: str, branch: str, pin: str, shallow: bool) -> None:
