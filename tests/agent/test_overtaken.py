@@ -25,7 +25,7 @@ class SlowLedger:
     reads: list[tuple[float, int]]
     now_s: float = 1000.0
 
-    def read(self) -> Log:
+    def read_if_moved(self, _since: str) -> Log:
         seconds, count = self.reads.pop(0)
         self.now_s += seconds
         return Log(RECORDS[count - 1].hash, RECORDS[:count])

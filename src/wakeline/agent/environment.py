@@ -23,7 +23,6 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from wakeline.core.model import Layout, Order
 from wakeline.errors import RolloutFailed
@@ -140,6 +139,8 @@ def _secrets(given: Mapping[str, str]) -> tuple[str, ...]:
 
 def _password_in(value: str) -> str:
     try:
+        from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - for an address alone
+
         return unquote(urlsplit(value).password or "")
     except ValueError:
         return ""

@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from wakeline.agent import services, steps
 from wakeline.core.model import Health, Order, Service
@@ -59,6 +57,9 @@ def poll(
 
 def ask(url: str, *, contains: str, timeout_s: float = _ONE_TRY_S) -> str:
     """One HTTP request. Empty when the answer is good, else what was wrong with it."""
+    import http.client  # noqa: PLC0415 - a seventh of an agent's start, paid while the service starts
+    from urllib.parse import urlsplit  # noqa: PLC0415 - same
+
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return f"{url} is not an http address"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -114,6 +113,8 @@ class Home:
         By the name of the variable that leads a command of the fleet file to each.
         """
         names = {"WAKELINE_VERIFY": "verify_migrations.py", "WAKELINE_LOCK": "migration_lock.py"}
+        import pkgutil  # noqa: PLC0415 - an order without a once-step has no use for it
+
         texts = {name: pkgutil.get_data("wakeline.agent", name) or b"" for name in names.values()}
         folder = self.root / "tools" / hashlib.sha256(b"".join(texts.values())).hexdigest()[:12]
         for name, text in texts.items():

@@ -14,13 +14,16 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from wakeline.agent.home import Home
 from wakeline.core.carrying_out import LOOKS, is_fresh, overtaken
 from wakeline.core.records import BadLog
-from wakeline.core.state import State, fold
 from wakeline.edges.ledgers import Ledger, open_ledger
 from wakeline.errors import Interrupted, LedgerError
+
+if TYPE_CHECKING:
+    from wakeline.core.state import State
 
 
 @dataclasses.dataclass
@@ -79,6 +82,8 @@ class Watch:
             log = self._ledger.read_if_moved(self.stamp)
             if log is None:
                 return
+            from wakeline.core.state import fold  # noqa: PLC0415 - most orders find the ledger where the runner had it
+
             records = log.records
             self._state = fold(records[self._known :], start=self._state)
             self._known = len(records)

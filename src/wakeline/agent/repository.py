@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import random
 import re
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -176,6 +175,8 @@ def _fetch(repository: Path, *, url: str, commit: str, branch: str, pin: str, sh
             git(["update-ref", "--end-of-options", pin, commit], at=repository)
             return
         if attempt + 1 < tries:
+            import random  # noqa: PLC0415 - for the fetch that failed
+
             time.sleep(_PAUSE_S * (attempt + 1) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
     raise GitFailed(f"cannot fetch {commit[:10]} from {_without_password(url)}: {problem.message}")
 

@@ -7,7 +7,6 @@ files are never touched.
 from __future__ import annotations
 
 import io
-import tarfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,15 +39,13 @@ def put_back(work_tree: Path, *, saved: Path) -> None:
     """Apply what was saved to a work tree at the same commit."""
     if (saved / PATCH).stat().st_size:
         repository.git(["apply", "--binary", "--whitespace=nowarn", str(saved / PATCH)], at=work_tree)
+    import tarfile  # noqa: PLC0415 - most orders find nothing to save or to put back
+
+    trusted: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
     with tarfile.open(saved / UNTRACKED) as tar:
         for member in tar:
             if not (work_tree / member.name).exists():
-                tar.extract(member, work_tree, set_attrs=True, **_TRUSTED)
-
-
-_TRUSTED: dict[str, Any] = (
-    {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
-)  # our own file
+                tar.extract(member, work_tree, set_attrs=True, **trusted)  # our own file
 
 
 def _fresh(into: Path, label: str) -> Path:
@@ -63,6 +60,8 @@ def _fresh(into: Path, label: str) -> Path:
 
 
 def _untracked(work_tree: Path, but: Sequence[str]) -> bytes:
+    import tarfile  # noqa: PLC0415 - most orders find nothing to save or to put back
+
     listing = repository.git(["ls-files", "--others", "--exclude-standard", "-z"], at=work_tree)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:

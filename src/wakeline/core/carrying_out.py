@@ -13,10 +13,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wakeline.core.model import Order, Outcome
-from wakeline.core.state import State
+
+if TYPE_CHECKING:
+    from wakeline.core.state import State  # the agent pays for it when it has a ledger to read
 
 
 class Begin(enum.Enum):

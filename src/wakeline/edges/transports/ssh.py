@@ -240,7 +240,7 @@ class SshConnection:
         """See Connection.converse. One round trip when the agent is there, one more to send it."""
         await place(self, agent, digest=digest, home=self._home)
         file = f"{self._home}/agents/{digest}"
-        command = shlex.join(["python3", file, "--home", self._home, *arguments])
+        command = shlex.join(["python3", "-I", "-S", file, "--home", self._home, *arguments])
         async with self._no_longer_there():
             starting = self._connection.create_process(command, encoding=None)
             process = await asyncio.wait_for(starting, _OPENING_S)
@@ -255,8 +255,8 @@ class SshConnection:
     async def look(self, *arguments: str) -> str | None:
         """See Connection.look."""
         file = shlex.quote(f"{self._home}/agent.pyz")
-        command = shlex.join(["python3", f"{self._home}/agent.pyz", "--home", self._home, *arguments])
-        code, out, _ = await self.run(f"test -e {file} || exit 99; PYTHONDONTWRITEBYTECODE=1 exec {command}")
+        command = shlex.join(["python3", "-I", "-S", "-B", f"{self._home}/agent.pyz", "--home", self._home, *arguments])
+        code, out, _ = await self.run(f"test -e {file} || exit 99; exec {command}")
         return out.decode("utf-8", "replace") if code == 0 else None
 
     async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
