@@ -13,6 +13,7 @@ from wakeline.agent.examination import (
     _database,
     database_of,
     judge_pooler,
+    left_behind,
     libpq,
 )
 
@@ -65,3 +66,40 @@ def test_an_address_that_cannot_be_read_is_said_without_its_text(values, tmp_pat
 
 def test_what_is_quoted_in_an_address_is_not_quoted_for_libpq():
     assert libpq("postgres://ann:p%40ss@db/shop")["PGPASSWORD"] == "p@ss"
+
+
+SHOWN = """\
+WorkingDirectory={work}
+ExecStart={{ path={program} ; argv[]={program} --chdir {work} wsgi:app ; ignore_errors=no ; pid=0 ; status=0/0 }}
+EnvironmentFiles={env} (ignore_errors=no)
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "program", "env", "left"),
+    [
+        ("{path}/current", "{path}/current/.venv/bin/gunicorn", "{path}/shared/.env", []),
+        ("{path}/current", "/usr/bin/gunicorn", "/etc/default/shop", []),
+        ("{path}/current", "{old}/.venv/bin/gunicorn", "/etc/shop", ["ExecStart={old}/.venv/bin/gunicorn"]),
+        (
+            "{old}",
+            "/usr/bin/gunicorn",
+            "{old}/.env",
+            ["WorkingDirectory={old}", "ExecStart={old}", "EnvironmentFiles={old}/.env"],
+        ),
+        ("{old}-beside", "/usr/bin/gunicorn", "/etc/shop", []),
+        ("{other}/app", "/usr/bin/gunicorn", "/etc/shop", ["WorkingDirectory={other}/app", "ExecStart={other}/app"]),
+        ("/", "/usr/bin/true", "", []),
+        ("{path}/current", "{path}/releases/0/bin/serve", "{path}/shared/.env", []),
+        ("{path}/current", "{path}/checkout/bin/serve", "/etc/shop", ["ExecStart={path}/checkout/bin/serve"]),
+    ],
+)
+def test_what_starts_a_unit_and_lies_in_the_folder_from_before_is_named(tmp_path, work, program, env, left):
+    """`old` is the folder of release 0, `other` a checkout that nobody has told us of."""
+    names = {each: str(tmp_path / each) for each in ("old", "other", "path")}
+    for checkout in ("other", "path/checkout"):
+        (tmp_path / checkout / ".git").mkdir(parents=True)
+    said = SHOWN.format(
+        **{key: text.format(**names) for key, text in (("work", work), ("program", program), ("env", env))}
+    )
+    assert left_behind(said, path=names["path"], first=names["old"]) == [each.format(**names) for each in left]

@@ -236,6 +236,13 @@ def runs_from(machine: Machine) -> str:
     return machine.run("readlink /proc/$(systemctl show -P MainPID gunicorn-uat)/cwd").strip()
 
 
+def where_it_runs(fleet) -> tuple[str, str]:
+    """What doctor finds of the folder that the frontend's service starts in."""
+    findings = fleet.wakeline("doctor", "uat", "--json").data["findings"]
+    found = next(each for each in findings if each["what"] == "where gunicorn-uat.service runs")
+    return found["state"], found["found"]
+
+
 def test_moving_in_from_a_checkout_with_its_own_environment_and_out_again(old_style):
     fleet, uat = old_style, old_style.uat
     said = fleet.wakeline("setup")
@@ -269,6 +276,13 @@ def test_moving_in_from_a_checkout_with_its_own_environment_and_out_again(old_st
     assert runs_from(uat).startswith("/opt/shop/releases/2")
     started = uat.run("systemctl show gunicorn-uat -p ExecStart -p EnvironmentFiles")
     assert "/opt/shop/checkout" not in started
+
+    assert where_it_runs(fleet)[0] == "ok"
+    drop_in = "/etc/systemd/system/gunicorn-uat.service.d/50-wakeline.conf"
+    uat.run(f"mv {drop_in} /root/ && systemctl daemon-reload")
+    state, found = where_it_runs(fleet)
+    assert (state, "ExecStart=/opt/shop/checkout/env/bin/serve" in found) == ("warning", True), found
+    uat.run(f"mv /root/50-wakeline.conf {drop_in} && systemctl daemon-reload")
 
     pid = uat.run("systemctl show -P MainPID gunicorn-uat")
     said = fleet.wakeline("leave", "--yes")

@@ -151,9 +151,24 @@ def test_a_workflow_with_an_action_names_machines_too(tmp_path):
 
 def test_an_address_that_is_a_secret_is_asked_for_by_its_name(tmp_path):
     draft, file = written(tmp_path, deploys("- run: ssh ${{ secrets.USER }}@${{ secrets.UAT_HOST }} ./x\n"))
-    assert [each.name for each in file.fleet.machines] == ["uat_host"]
+    assert [each.name for each in file.fleet.machines] == ["uat"]
     assert any("secrets.UAT_HOST" in each for each in draft.asked)
-    assert "${" not in file.fleet.machines[0].address
+    assert file.fleet.machines[0].address.endswith("@uat.example.org")
+
+
+def test_machines_that_secrets_are_named_after_run_the_units_of_their_names(tmp_path):
+    hosts = ("${{ secrets.SCHEDULER_HOST }}", "${{ secrets.SSH_HOST_UAT }}")
+    units = {"scheduler.service": UNIT, "gunicorn-uat.service": UNIT}
+    steps = "".join(f"- run: ssh me@{host} ./x\n" for host in hosts)
+    _, file = written(tmp_path, {**units, **deploys(steps)})
+    found = {machine.name: machine.roles for machine in file.fleet.machines}
+    assert found == {"scheduler": ("scheduler",), "uat": ("gunicorn-uat",)}
+
+
+@pytest.mark.parametrize(("variable", "name"), [("SSH_HOST", "ssh-host"), ("DEPLOY_IP", "deploy-ip")])
+def test_a_variable_that_only_says_address_keeps_its_name(tmp_path, variable, name):
+    _, file = written(tmp_path, deploys(f"- run: ssh me@${{{{ secrets.{variable} }}}} ./x\n"))
+    assert [each.name for each in file.fleet.machines] == [name]
 
 
 @pytest.mark.parametrize("hosts", [("10.0.0.5", "10.0.0.6"), ("app.one.org", "app.two.org")])

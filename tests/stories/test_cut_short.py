@@ -27,6 +27,20 @@ def restarts_by_script(fleet) -> str:
     return restart
 
 
+def short_lease(fleet) -> None:
+    """A runner that died keeps the next one waiting for so long, from the next commit on."""
+    text = (fleet.app / "wakeline.toml").read_text()
+    fleet.write("wakeline.toml", text.replace("[deploy]\n", '[deploy]\nlease = "10s"\n'))
+
+
+def deploy_until_the_runner_is_killed(fleet) -> None:
+    """The runner is killed where a command waits on the scheduler; agent and command live on."""
+    running = fleet.begin("deploy")
+    began(fleet)
+    running.send_signal(signal.SIGKILL)
+    running.communicate(timeout=30)
+
+
 def deploy_until_the_agent_is_killed(fleet) -> None:
     """The scheduler's agent is killed where a command waits; the command may end whenever it likes afterwards."""
     running = fleet.begin("deploy")
@@ -77,13 +91,9 @@ def test_ctrl_c_while_a_once_step_runs_leaves_it_running_and_says_so(fleet):
 
 def test_a_runner_killed_in_a_once_step_is_settled_by_the_leads_own_journal(fleet):
     fleet.write("migrate.sh", 'echo started >>"$1.starts"\n' + waits(fleet) + 'cat schema >>"$1"\n')
-    text = (fleet.app / "wakeline.toml").read_text()
-    fleet.write("wakeline.toml", text.replace("[deploy]\n", '[deploy]\nlease = "10s"\n'))
+    short_lease(fleet)
     fleet.commit("one")
-    running = fleet.begin("deploy")
-    began(fleet)
-    running.send_signal(signal.SIGKILL)
-    running.communicate(timeout=30)
+    deploy_until_the_runner_is_killed(fleet)
     busy = fleet.wakeline("deploy")
     assert busy.code in (3, 4), busy.err  # it still runs: nobody may guess
     (fleet.root / "gate").touch()
@@ -117,13 +127,9 @@ def test_a_hold_stops_a_rollout_under_way_before_its_switch(fleet):
 def test_a_person_settles_the_claim_of_a_runner_that_was_killed(fleet):
     """The lead's journal knows too little here, and the dead runner's lease is nobody's to wait for."""
     fleet.write("migrate.sh", 'echo started >>"$1.starts"\n' + waits(fleet) + 'cat schema >>"$1"\nkill -9 $$\n')
-    text = (fleet.app / "wakeline.toml").read_text()
-    fleet.write("wakeline.toml", text.replace("[deploy]\n", '[deploy]\nlease = "10s"\n'))
+    short_lease(fleet)
     fleet.commit("one")
-    running = fleet.begin("deploy")
-    began(fleet)
-    running.send_signal(signal.SIGKILL)
-    running.communicate(timeout=30)
+    deploy_until_the_runner_is_killed(fleet)
     (fleet.root / "gate").touch()
     until(lambda: fleet.database == ["0001"])
     said = fleet.wakeline("resolve", "migrate", "--done")
@@ -135,16 +141,12 @@ def test_a_person_settles_the_claim_of_a_runner_that_was_killed(fleet):
 
 
 def test_what_a_machine_did_after_the_runner_was_killed_is_on_record_at_the_next_contact(fleet):
-    text = (fleet.app / "wakeline.toml").read_text()
-    fleet.write("wakeline.toml", text.replace("[deploy]\n", '[deploy]\nlease = "10s"\n'))
+    short_lease(fleet)
     fleet.commit("one")
     assert fleet.wakeline("deploy").code == 0
     fleet.write("pages.sh", waits(fleet))
     fleet.commit("two")
-    running = fleet.begin("deploy")
-    began(fleet)
-    running.send_signal(signal.SIGKILL)
-    running.communicate(timeout=30)
+    deploy_until_the_runner_is_killed(fleet)
     (fleet.root / "gate").touch()
     until(lambda: fleet.serves("scheduler") == "two")
     fleet.commit("three", pages_sh="exit 0")

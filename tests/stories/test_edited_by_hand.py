@@ -44,6 +44,18 @@ def test_in_a_release_folder_it_is_told_and_saved_before_that_folder_is_pruned(f
     assert "by hand" not in fleet.wakeline("status").err
 
 
+def test_what_python_leaves_beside_its_modules_is_nobodys_hand(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    for folder in ("__pycache__", "orders/__pycache__"):
+        place = fleet.root / "machines/uat/app/current" / folder
+        place.mkdir(parents=True)
+        (place / "models.cpython-311.pyc").write_bytes(b"\0")
+    assert "by hand" not in fleet.wakeline("status").err
+    (fleet.root / "machines/uat/app/current/orders/models.py").write_text("# by night\n")
+    assert WARNING in fleet.wakeline("status").err
+
+
 @pytest.fixture
 def in_place(fleet):
     """The same fleet in checkouts that stay where they are."""

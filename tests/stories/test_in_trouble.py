@@ -114,8 +114,15 @@ def test_somebody_on_the_machine_has_a_command_that_catches_up(fleet):
     said = run("catch-up")
     assert said.returncode == 0, said
     assert fleet.current("uat") == "releases/2"
-    assert run().returncode == 0
-    assert run("deploy").returncode == 2
+    assert (run().returncode, run("help").stdout.startswith("usage: wakeline-shop-uat catch-up")) == (0, True)
+    said = run("deploy")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith("error: wakeline-shop-uat knows no such word: deploy\nusage: ")
+    said = run("catch-up", "--boot")
+    assert (said.returncode, said.stderr) == (2, "error: wakeline-shop-uat catch-up takes no more words\n")
+    (fleet.root / "machines/uat/home/agent.pyz").rename(fleet.root / "agent")
+    said = run("status")
+    assert (said.returncode, "wakeline setup MACHINE" in said.stderr) == (1, True), said
 
 
 def test_another_user_on_the_machine_is_told_who_may(fleet):
@@ -124,4 +131,4 @@ def test_another_user_on_the_machine_is_told_who_may(fleet):
     place.write_text(text.replace("$(id -un)", "nobody").replace("$(id -u)", "65534"))
     said = subprocess.run(["sh", place, "status"], capture_output=True, text=True, check=False)
     assert said.returncode == 2
-    assert "this is for the user deployer, or for root: sudo wakeline-shop-uat" in said.stderr
+    assert "this is for the user deployer, or for root: sudo wakeline-shop-uat status" in said.stderr

@@ -89,6 +89,20 @@ def test_doctor_names_what_is_missing_and_the_remedy(fleet):
     assert "add its folder to path_for_steps" in said.out
 
 
+def test_doctor_says_that_a_fleet_file_which_nobody_has_pushed_is_not_what_a_deploy_goes_by(fleet):
+    assert findings(fleet)["here", "wakeline.toml"]["state"] == "ok"
+    file = (fleet.app / "wakeline.toml").read_text()
+    fleet.write("wakeline.toml", f"# not yet\n{file}")
+    found = findings(fleet)["here", "wakeline.toml"]
+    assert (found["state"], "push it to main" in found["wanted"]) == ("warning", True)
+    fleet.git("rm", "-q", "--cached", "wakeline.toml")
+    fleet.git("commit", "-qm", "without it")
+    fleet.git("push", "-qf", str(fleet.root / "remote.git"), "HEAD:main")
+    found = findings(fleet)["here", "wakeline.toml"]
+    assert (found["state"], found["found"]) == ("problem", "main has none, and a deploy reads it from there")
+    assert fleet.wakeline("doctor").code == 1
+
+
 def test_doctor_says_asleep_and_a_machine_that_was_never_set_up(fleet):
     fleet.power("uat", on=False)
     assert findings(fleet)["uat", "reach"]["state"] == "warning"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import select
 import shutil
 import socket
@@ -25,6 +26,8 @@ OK, WARNING, PROBLEM, CANNOT_TELL = "ok", "warning", "problem", "cannot-tell"
 _SPACE_MB = 512
 _CLOCK_S = 60
 _LIMIT_S = 20
+_STARTS = ("WorkingDirectory", "ExecStartPre", "ExecStart", "EnvironmentFiles")
+_ABSOLUTE = re.compile(r"(?<![\w.])/[^\s;:'\"{}=,]+")
 
 
 def examine(asked: Mapping[str, Any]) -> Iterator[Finding]:
@@ -112,6 +115,8 @@ def _units(asked: Mapping[str, Any]) -> Iterator[Finding]:
         _, said = _run(["systemctl", "show", "--no-pager", "--property=LoadState", "--value", unit])
         state = said.strip() or "unknown"
         yield f"unit {unit}", OK if state == "loaded" else PROBLEM, state, "a unit that systemd knows and may start"
+        if state == "loaded" and not asked["in_place"]:
+            yield from _where_it_runs(unit, path=asked["path"], setup=setup)
     for command in asked["as_root"]:
         code, said = _run(["sudo", "-n", "-l", *command])
         found = "allowed" if code == 0 else _last(said) or "not allowed"
@@ -119,6 +124,43 @@ def _units(asked: Mapping[str, Any]) -> Iterator[Finding]:
     for unit in asked["own_units"]:
         code, said = _run(["systemctl", "is-enabled", unit])
         yield f"unit {unit}", OK if code == 0 else PROBLEM, said.strip() or "not there", setup
+
+
+def _where_it_runs(unit: str, *, path: str, setup: str) -> Iterator[Finding]:
+    """Whether a unit starts in the release. One that setup could not move wholly runs on with what was there before."""
+    if not os.path.lexists(f"{path}/current"):
+        return  # nothing was moved yet
+    asked = [f"--property={name}" for name in _STARTS]
+    _, said = _run(["systemctl", "show", "--no-pager", *asked, unit])
+    left = left_behind(said, path=path, first=os.path.realpath(f"{path}/releases/0"))
+    if not left:
+        yield f"where {unit} runs", OK, "nothing that starts it lies in the folder from before", ""
+        return
+    wanted = f"{path}/current instead: {setup}, and what it says of {unit}; systemctl cat {unit} shows where it stands"
+    yield f"where {unit} runs", WARNING, f"{', '.join(left)}: from before wakeline, whatever release is current", wanted
+
+
+def left_behind(said: str, *, path: str, first: str) -> list[str]:
+    """What `systemctl show` says of a unit that lies in `first`, the folder of release 0, or in another checkout."""
+    found: dict[str, None] = {}
+    for line in said.splitlines():
+        key, _, value = line.partition("=")
+        for each in _ABSOLUTE.findall(value):
+            ours = any(_lies_in(each, f"{path}/{folder}") for folder in ("current", "releases", "shared"))
+            if not ours and (_lies_in(each, first) or _checkout_of(each)):
+                found[f"{key}={each}"] = None
+    return list(found)
+
+
+def _lies_in(place: str, folder: str) -> bool:
+    return place == folder or place.startswith(f"{folder}/")
+
+
+def _checkout_of(place: str) -> bool:
+    """Whether a path is in a git checkout; /etc may be one of etckeeper's."""
+    if place.startswith(("/etc/", "/usr/")):
+        return False
+    return any((folder / ".git").exists() for folder in (Path(place), *Path(place).parents))
 
 
 def _database(asked: Mapping[str, Any]) -> Iterator[Finding]:

@@ -5,8 +5,8 @@ Access denied` on Debian's minbase). So root's helper takes it, for as long as o
 process ends, however it ends, so does the inhibitor.
 
 It only delays (logind's InhibitDelayMaxSec, 5 s by default), because a machine that is told to stop must stop: what is
-not confirmed by then is confirmed or gone back from at the next boot. Nobody waits for it: connecting costs a tenth of
-a millisecond, and where there is no helper the switch goes on without.
+not confirmed by then is confirmed or gone back from at the next boot. Nobody waits for an answer: a switch costs one
+connect to a socket more, and where there is no helper it goes on without.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def what_runs(home: Home, path: Path, *, closely: bool = True) -> dict[str, Any]
         return {"current": None}
     known = durable.read_json(state_file(home)).get("known")
     if isinstance(known, dict):
-        edited = {"edited": bool(saving.changes(path))} if closely else {}
+        edited = {"edited": bool(_by_hand(saving.changes(path)))} if closely else {}
         return {"current": release, **known.get(str(release), {}), **edited}
     info = release_info(path, release)
     if not closely:
@@ -224,7 +225,12 @@ def what_runs(home: Home, path: Path, *, closely: bool = True) -> dict[str, Any]
     ours = [*info.get("ours", []), *info.get("repositories", []), RELEASE_FILE]
     folder = path / "releases" / str(release)
     changed = release and repository.head(folder) and saving.changes(folder, but=ours)  # release 0 is not ours to judge
-    return {"current": release, **info, "edited": bool(changed)}
+    return {"current": release, **info, "edited": bool(changed and _by_hand(changed))}
+
+
+def _by_hand(paths: Sequence[str]) -> list[str]:
+    """Without what Python leaves beside every module that it runs, where the project does not ignore it."""
+    return [path for path in paths if "__pycache__" not in Path(path).parts]
 
 
 def _in_the_way(path: Path, commit: str) -> bool:

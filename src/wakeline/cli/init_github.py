@@ -54,7 +54,8 @@ def run(folder: Path, *, install: str = "", only_print: bool = False) -> Result:
     lines += [*known, "the environment, and the branch that may use its secrets:"]
     lines += [f"  {line}" for line in asking.guards(file, app=app)]
     lines += ["its secrets:", *(f"  {line}" for line in asking.secrets(file, app=app, others=remotes))]
-    lines.append("next: compare the fingerprints, commit the files, run these commands, then push")
+    compare = "compare the fingerprints, " if any("SHA256:" in line for line in known) else ""
+    lines.append(f"next: {compare}commit the files, run these commands, then push")
     return Result("init-github", {"files": sorted(files)}, lines=lines, warnings=[*warnings, *missing])
 
 

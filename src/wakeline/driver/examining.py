@@ -7,7 +7,7 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from wakeline.core.presence import judge
 from wakeline.core.rollout import Answer
 from wakeline.driver import approving
 from wakeline.driver.machine_script import HOME
-from wakeline.driver.project import Project
+from wakeline.driver.project import FILE, Project
 from wakeline.edges import git, notify
 from wakeline.edges.notify import NotSent
 from wakeline.edges.transports import Lost, NotReached
@@ -59,7 +59,7 @@ async def examine(project: Project, machines: tuple[Machine, ...]) -> list[Findi
 
 async def _here(project: Project) -> list[Finding]:
     """What must be true of the runner and of the ledger."""
-    found = [_git_here(project)]
+    found = [_git_here(project), *_fleet_file(project)]
     try:
         state = await project.writer.read()
     except WakelineError as error:
@@ -74,6 +74,20 @@ async def _here(project: Project) -> list[Finding]:
         return [*found, Finding("here", "signing", "problem", error.message, error.hint)]
     signed = f"approvals are signed with {key}" if key else "no machine asks for signed approvals"
     return [*found, Finding("here", "signing", "ok", signed)]
+
+
+def _fleet_file(project: Project) -> Iterator[Finding]:
+    """Whether the fleet file that everybody goes by is the one that lies here: a deploy reads it from the branch."""
+    if project.checkout is None:
+        return
+    branch, there = project.file.branch, project.code.file(project.tip, FILE)
+    publish = f"git add {FILE} && git commit, and push it to {branch}"
+    if there is None:
+        yield Finding("here", FILE, "problem", f"{branch} has none, and a deploy reads it from there", publish)
+    elif there != (project.checkout / FILE).read_text(encoding="utf-8"):
+        yield Finding("here", FILE, "warning", f"is another one on {branch}, which is what a deploy goes by", publish)
+    else:
+        yield Finding("here", FILE, "ok", f"is the one on {branch}")
 
 
 async def _receivers(project: Project) -> list[Finding]:
@@ -160,6 +174,7 @@ def _questions(machine: Machine, order: Order) -> dict[str, Any]:
         "now": time.time(),
         "home": home,
         "path": order.path,
+        "in_place": order.layout is Layout.IN_PLACE,
         "shared": [f"{shared}/{name}" for name in order.shared],
         "env_file": order.env_file if order.env_file.startswith("/") else f"{shared}/{order.env_file}",
         "search_path": [*order.search_path, *_SYSTEM_PATH],

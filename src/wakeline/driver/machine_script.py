@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from wakeline.agent import privileges
 from wakeline.core.model import Layout, Machine, Service
+from wakeline.driver import machine_command
 from wakeline.fleet.file import FleetFile
 
 HOME = "/var/lib/wakeline"
@@ -84,7 +85,7 @@ def files_of(file: FleetFile, machine: Machine, *, found: Found = Found()) -> di
     files = {
         f"/etc/sudoers.d/{name}": (0o440, _sudoers(user, units)),
         f"/usr/local/lib/wakeline/{name}-helper": (0o755, _helper(units)),
-        f"/usr/local/bin/{name}": (0o755, _command(file, name, user)),
+        f"/usr/local/bin/{name}": (0o755, machine_command.render(file, name=name, user=user, home=HOME)),
         f"/etc/systemd/system/{name}-helper.socket": (0o644, _helper_socket(name, user)),
         f"/etc/systemd/system/{name}-helper@.service": (0o644, _helper_service(name)),
         f"/etc/systemd/system/{name}-boot.service": (0o644, _boot(file, name, user, units)),
@@ -178,37 +179,6 @@ def _sudoers(user: str, units: list[str]) -> str:
         *privileges.sudoers(user, units),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _command(file: FleetFile, name: str, user: str) -> str:
-    """What a person who is logged in on the machine may type: there is no wakeline there, only its agent."""
-    owner = shlex.quote(user)
-    return f"""\
-#!/bin/sh
-# Written by `wakeline setup`: {file.fleet.app} in {file.fleet.environment}, for somebody who is logged in here.
-set -eu
-agent() {{
-    set -- python3 {HOME}/agent.pyz --home {HOME} "$@"
-    if [ "$(id -un)" = {owner} ]; then
-        exec "$@"
-    elif [ "$(id -u)" = 0 ]; then
-        exec runuser -u {owner} -- env HOME="$(getent passwd {owner} | cut -d: -f6)" "$@"
-    fi
-    echo "error: this is for the user {user}, or for root: sudo {name}" >&2
-    exit 2
-}}
-case "${{1:-}}" in
-    catch-up) agent catch-up --app {file.fleet.app} --environment {file.fleet.environment} ;;
-    status) agent status --words ;;
-    log) shift; exec journalctl --no-pager --unit '{name}-*' "$@" ;;
-    *)
-        echo "usage: {name} catch-up   look at the ledger now, instead of at the timer's next beat"
-        echo "       {name} status     what this machine runs"
-        echo "       {name} log        what its units said; more words go to journalctl"
-        [ "${{1:-help}}" = help ] || exit 2
-        ;;
-esac
-"""
 
 
 def _helper(units: list[str]) -> str:

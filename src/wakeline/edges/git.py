@@ -192,12 +192,12 @@ def missing(commits: Iterable[str], *, at: Path) -> set[str]:
 
 
 @contextlib.contextmanager
-def locked(repository: Path) -> Iterator[None]:
+def locked(repository: Path, *, limit_s: float = _LOCK_S) -> Iterator[None]:
     """One user of a copy of ours at a time: two fetches into it would fail on each other's locks.
 
     Raises GitFailed where another has it for too long: one that was stopped (Ctrl-Z) would keep everybody waiting.
     """
-    ends = time.monotonic() + _LOCK_S
+    ends = time.monotonic() + limit_s
     with (repository / OUR_LOCK).open("w") as lock:
         while True:
             try:
@@ -205,7 +205,7 @@ def locked(repository: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= ends:
-                    words = f"another wakeline of yours has {repository} for {_LOCK_S:g} s: is it stopped? jobs; fg"
+                    words = f"another wakeline of yours has {repository} for {limit_s:g} s: is it stopped? jobs; fg"
                     raise GitFailed("lock", code=-1, words=words) from None
                 time.sleep(_LOCK_LOOK_S)
         yield

@@ -11,6 +11,7 @@ from wakeline.starting.making import steps
 from wakeline.starting.page import Page, listed, plain, printable, quoted
 
 _BESIDE = "-releases"
+_OF_ADDRESSES = frozenset({"ssh", "deploy", "server", "host", "hostname", "ip", "addr", "address"})
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\-]+\.service")
 _LISTENS = re.compile(r"(?:--bind[= ]|-b[= ]?|--port[= ]|--listen[= ]|runserver )\s*(?:[\w.\[\]*-]+:)?(\d{2,5})\b")
 
@@ -148,7 +149,7 @@ def _presence(page: Page, name: str, address: Address, file: str) -> None:
 def _names(addresses: tuple[Address, ...]) -> list[str]:
     """A machine is called by its host's first part, where that tells it from the others and is no number."""
     hosts = [re.sub(r":\d+\Z", "", each.text.rpartition("@")[2]) for each in addresses]
-    hosts = [re.sub(r"[${}]|\b(?:secrets|vars|env)\.", "", host) for host in hosts]
+    hosts = [_behind(host) if "$" in host else host for host in hosts]
     short = [plain(host.partition(".")[0], otherwise="machine") for host in hosts]
     is_clear = len(set(short)) == len(short) and not any(each.isdigit() for each in short)
     names: list[str] = []
@@ -156,6 +157,13 @@ def _names(addresses: tuple[Address, ...]) -> list[str]:
         taken = (f"{name[:55]}-{number}" for number in range(2, len(hosts) + 2))
         names.append(name if name not in names else next(each for each in taken if each not in names))
     return names
+
+
+def _behind(variable: str) -> str:
+    """What a variable is called after, without the words that say it is an address: SCHEDULER_HOST is the scheduler."""
+    name = re.sub(r"[${}]|\b(?:secrets|vars|env)\.", "", variable)
+    words = [each for each in name.split("_") if each.lower() not in _OF_ADDRESSES]
+    return "-".join(words or name.split("_"))
 
 
 def _by_name(names: list[str], roles: list[str]) -> dict[str, list[str]]:
