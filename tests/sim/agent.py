@@ -14,10 +14,12 @@ from sim.links import Wire
 from sim.loop import Process
 from sim.machine import CONFIRMED, HALF, LAID_OUT, PREPARED, READY, WHOLE, Box
 from sim.store import Ledger
-from wakeline.core import carrying_out, once
+from sim.world import KEY, sign
+from wakeline.core import approval, carrying_out, once
 from wakeline.core.carrying_out import Begin, CutOff
 from wakeline.core.catch_up import CatchUp, Verdict, decide
 from wakeline.core.model import Order, Outcome, order_from_json
+from wakeline.core.records import Record
 from wakeline.core.state import State
 from wakeline.edges.ledgers import Log
 from wakeline.errors import Interrupted, LedgerError, RolloutFailed
@@ -88,11 +90,13 @@ class Agent:
         reports = disk.read("reports", ())
         self.say("hello", current=self.box.current, claims=self.box.claims(), reports=list(reports))
         seen = disk.read("fence", 0)
-        problem = carrying_out.stale(word["fence"], seen=seen)
+        another = "" if word["machine_id"] in ("", self.box.name) else "this is another machine"
+        problem = another or carrying_out.stale(word["fence"], seen=seen)
         if problem:
             self._refuse(problem)
             return
         disk.write("fence", word["fence"])
+        self.box.take_name(self.order.machine)
         self._fence = word["fence"]
         self.world.observer.push_starts(self.box, self.order.release, self._fence)
         ending = await self.carry_out(may_run_once=True, start_services=True)
@@ -176,7 +180,7 @@ class Agent:
     # --- catching up ---
 
     async def _catch_up_safely(self, *, boot: bool, wait_s: float) -> None:
-        if not await self.box.hold(self.process, wait_s=wait_s):
+        if not self.box.is_set_up or not await self.box.hold(self.process, wait_s=wait_s):
             return
         try:
             await self._catch_up(boot=boot)
@@ -197,7 +201,7 @@ class Agent:
         log = await asyncio.to_thread(self._look_at, ledger)
         state = self.world.folded(log)
         attempts = carrying_out.attempts(box.journal)
-        decision = decide(state, machine=box.name, runs=runs, cut_off=left, attempts=attempts)
+        decision = decide(state, machine=box.called, runs=runs, cut_off=left, attempts=attempts)
         if decision.verdict is Verdict.NOTHING:
             box.disk.write("looked", seen)
         if decision.verdict is Verdict.FINISH and order is not None:
@@ -207,7 +211,8 @@ class Agent:
         if decision.verdict is Verdict.FINISH and (goes_back or not boot):
             self._order = order
         elif decision.verdict is Verdict.RUN:
-            self._order = self._approved(state, decision)
+            self._order = self._approved(state, decision, log)
+            box.take_name(self.order.machine)
             self.world.observer.catch_up_starts(box, self.order.release)
         else:
             await self._hand_in()
@@ -221,6 +226,16 @@ class Agent:
             ending = await self.carry_out(may_run_once=False, start_services=not boot)
         if not boot or ending.outcome is not Outcome.OK:
             await self._check_in(ending)
+
+    def _check_signature(self, approved: Record, log: Log) -> None:
+        """See wakeline.agent.catch_up: only what somebody has signed who may is acted on."""
+        words = approval.payload(approved.body, app="shop", environment="sim")
+        if approved.body.get("signature") != sign(words, key=KEY):
+            raise RolloutFailed(f"the approval of release {approved.body.get('release')} is not signed as it must be")
+        known = {record.hash for record in log.records[: log.records.index(approved)]}
+        problem = approval.problem(approved.body, now_s=self.world.wall_s(), known=known)
+        if problem:
+            raise RolloutFailed(problem)
 
     def _look_at(self, ledger: Ledger) -> Log:
         """What may be taken is what stands there as it is read: the answer may take a while."""
@@ -239,9 +254,15 @@ class Agent:
         kept = [self.box.disk.read(name) for name in (f"order {release}", "order")]
         return next((order for order in kept if order is not None and order.release == release), None)
 
-    def _approved(self, state: State, decision: CatchUp) -> Order:
-        record = state.orders[decision.release, decision.stage]
-        order = order_from_json(record.body["orders"][self.box.name])
+    def _approved(self, state: State, decision: CatchUp, log: Log) -> Order:
+        record = state.approval(state.releases[decision.release], decision.name)
+        assert record is not None
+        if self.world.is_signed:
+            self._check_signature(record, log)
+        order = order_from_json(record.body["orders"][decision.name])
+        mine = (self.box.called, self.box.was_called or None)
+        if order.machine not in mine and order.renamed_from != self.box.called:
+            raise RolloutFailed(f"the order of release {order.release} is meant for {order.machine}, not for {mine[0]}")
         return dataclasses.replace(order, barrier=max(order.barrier, state.barrier))
 
     async def _confirm_switch(self) -> None:
@@ -268,7 +289,7 @@ class Agent:
         return Ending(Outcome.FAILED, left.cause, now)
 
     async def _check_in(self, ending: Ending) -> None:
-        body = {"machine": self.box.name, "release": self.order.release, "outcome": ending.outcome.value}
+        body = {"machine": self.order.machine, "release": self.order.release, "outcome": ending.outcome.value}
         self.box.disk.write("word", {**body, "cause": ending.cause, "was": ending.was})
         await self._hand_in()
 
@@ -277,7 +298,7 @@ class Agent:
         if not body:
             return
         try:
-            await asyncio.to_thread(self.world.ledger_of(self.box.name).check_in, self.box.name, body)
+            await asyncio.to_thread(self.world.ledger_of(self.box.name).check_in, body["machine"], body)
         except LedgerError:
             return
         self.box.disk.write("word", {})
@@ -534,7 +555,7 @@ class Agent:
         self.say("finished", outcome="failed", release=0, cause=cause)
 
     def _report(self, ending: Ending) -> None:
-        body = {"machine": self.box.name, "release": self.order.release, "outcome": ending.outcome.value}
+        body = {"machine": self.order.machine, "release": self.order.release, "outcome": ending.outcome.value}
         self.box.disk.write("reports", ({**body, "cause": ending.cause},))
 
     def _begin_to_look(self) -> None:
@@ -572,4 +593,4 @@ class Agent:
             return ""
         if log is None:
             return ""
-        return carrying_out.overtaken(self.world.folded(log), machine=self.box.name, fence=self._fence)
+        return carrying_out.overtaken(self.world.folded(log), machine=self.order.machine, fence=self._fence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+from sim import forgery
 from sim.laws import Violation
 from sim.loop import Process
 from sim.machine import CONFIRMED, Box
@@ -12,7 +13,7 @@ from sim.world import World, inside
 from wakeline.cli import settle
 from wakeline.core.carrying_out import attempts
 from wakeline.core.catch_up import ATTEMPTS, Verdict, decide
-from wakeline.core.model import Outcome
+from wakeline.core.model import Machine, Outcome
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver.deploying import Wish
@@ -33,6 +34,7 @@ def run(seed: int, *, story: list[str] | None = None) -> World:
             chaos.storm()
             chaos.calm_down()
             chaos.all_is_well()
+            forgery.nobody_is_taken_in(world, chaos.let_everybody_catch_up)
         finally:
             world.loop.bury(world.started)
     return world
@@ -67,6 +69,9 @@ class Chaos:
             (0.5, self._retry_machine),
             (0.3, self._old_word),
             (0.3, self._restart_database),
+            (0.5, self._join),
+            (0.5, self._rename),
+            (0.5, self._set_up),
         ]
         return [(weight * self.random.choice((0, 0.3, 1, 1, 2)), act) for weight, act in acts] + acts[:1]
 
@@ -102,6 +107,9 @@ class Chaos:
                 raise Violation(f"convergence: after {CALM_S:g} s of calm {left} had not ended")
             self._pass(30.0)
             self._resolve()
+        for machine in world.fleet.machines:
+            if not world.state.machines.get(machine.name):
+                self._set_up_one(machine)  # what failed, or was put off, is done now
         self._pass(700.0)  # agents that were cut off from their runners carry their orders to the end
         for _ in range(3):
             self._resolve()
@@ -112,15 +120,16 @@ class Chaos:
 
     def all_is_well(self) -> None:
         """Every machine runs the newest release approved for it, or says why not; a good commit reaches everybody."""
-        self._let_everybody_catch_up()
+        self.let_everybody_catch_up()
         for box in self.world.boxes.values():
             self._runs_what_it_should(box)
         self._good_commit_passes()
 
     # --- convergence ---
 
-    def _let_everybody_catch_up(self) -> None:
-        for _ in range(ROUNDS):
+    def let_everybody_catch_up(self, rounds: int = ROUNDS) -> None:
+        """Every machine looks at the ledger, some times one after the other."""
+        for _ in range(rounds):
             for box in self.world.boxes.values():
                 box.start_catch_up()
             self._pass(300.0)
@@ -128,9 +137,12 @@ class Chaos:
 
     def _runs_what_it_should(self, box: Box) -> None:
         tried = attempts(box.journal)
-        decision = decide(self.world.state, machine=box.name, runs=box.current or 0, attempts=tried)
+        decision = decide(self.world.state, machine=box.called, runs=box.current or 0, attempts=tried)
         if decision.verdict is Verdict.RUN:
             raise Violation(f"convergence: {box.name} runs {box.current}, and still wants release {decision.release}")
+        behind = self.world.observer.is_left_behind(box)
+        if box.is_set_up and behind:
+            raise Violation(f"convergence: {box.name} runs {box.current}, and release {behind} is approved for it")
         if box.serves != box.current and not (box.serves is None and self._failed_at(box)):
             raise Violation(f"convergence: {box.name} serves release {box.serves}, and `current` is {box.current}")
         if box.current and box.info(box.current).get("state") != CONFIRMED and not self._failed_at(box):
@@ -276,14 +288,17 @@ class Chaos:
 
     def _settled(self, state: State) -> list[Draft]:
         for claim in state.open_claims:
-            if claim.id in self.world.database.sessions or self.world.boxes[claim.machine].lock is not None:
+            if claim.id in self.world.database.sessions or self.world.box(claim.machine).lock is not None:
                 raise Usage("it is still at work, as `status` says")
             done = self.world.database.has(int(state.releases[claim.release].commit[1:]))
             return [settle._resolved(state, step="migrate", how="done" if done else "not-run", said=[])]
         return []
 
     def _hold(self) -> None:
-        machine = self.random.choice(["", *sorted(self.world.boxes)])
+        machine = self.random.choice(["", *sorted(each.name for each in self.world.fleet.machines)])
+        self._hold_one(machine)
+
+    def _hold_one(self, machine: str) -> None:
         self.world.write("ann", lambda _: [Draft("held", {"machine": machine, "why": "a fair"})])
 
     def _unhold(self) -> None:
@@ -291,9 +306,9 @@ class Chaos:
             self.world.write("ann", lambda _, name=machine: [Draft("unheld", {"machine": name})])
 
     def _retry_machine(self) -> None:
-        box = self._a_box()
+        machine = self.world.machine_of(self._a_box()).name
         said: list[str] = []
-        self.world.write("ann", lambda state: [settle._retried(state, machine=box.name, said=said)])
+        self.world.write("ann", lambda state: [settle._retried(state, machine=machine, said=said)])
 
     def _old_word(self) -> None:
         """A check-in that was under way for long arrives now, over a newer one."""
@@ -301,6 +316,31 @@ class Chaos:
         if words:
             machine, body = self.random.choice(words)
             self.world.store.words[machine] = body
+
+    def _join(self) -> None:
+        """A machine comes into the fleet; whoever wrote it there sets it up now, or somebody does later."""
+        machine = self.world.join()
+        if self.random.random() < 0.6:
+            self._set_up_one(machine)
+
+    def _rename(self) -> None:
+        """A machine is called otherwise. Of one that has not heard of its last name yet, people know better."""
+        held = sorted(name for name in self.world.state.holds if name)
+        box = self.world.box(self.random.choice(held)) if held and self.random.random() < 0.5 else self._a_box()
+        if box.is_set_up and box.called == self.world.machine_of(box).name:
+            if self.random.random() < 0.2:
+                self._hold_one(box.called)
+            self.world.rename(box)
+            if self.random.random() < 0.3:
+                self._same_again()
+
+    def _set_up(self) -> None:
+        self._set_up_one(self.random.choice(self.world.fleet.machines))
+
+    def _set_up_one(self, machine: Machine) -> None:
+        process = Process(self.world.fresh_id("ann"))
+        self.world.tell(f"{process.name} sets up {machine.name} {machine.renamed_from}")
+        self.world.run(process, self.world.set_up(process, machine))
 
     def _restart_database(self) -> None:
         self.world.database.restart()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 _ONE_READ_S = 30.0
 _LONG_S = 600.0
+FORGER = "mallory"
 
 
 class Violation(AssertionError):
@@ -39,6 +40,16 @@ class Made:
     held: set[str] = dataclasses.field(default_factory=set)  # on hold at any time of its rollouts; "" is the fleet
     alone: bool = False  # somebody asked for one stage of it, whatever does not gate ahead of it
 
+    def joins(self, machine: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+        """One more machine, in a stage that it has or in a new one."""
+        names = [stage["name"] for stage in self.stages]
+        if record["stage"] in names:
+            at = names.index(record["stage"])
+            self.stages[at] = {**self.stages[at], "machines": [*self.stages[at]["machines"], machine]}
+            return
+        new = {"name": record["stage"], "gates": record["gates"], "goes_on": record["goes_on"], "machines": [machine]}
+        self.stages.insert(names.index(record["before"]) if record["before"] else len(names), new)
+
     def stage_of(self, machine: str) -> Mapping[str, Any] | None:
         return next((s for s in self.stages if machine in [m["name"] for m in s["machines"]]), None)
 
@@ -47,6 +58,10 @@ class Made:
         said = self.said.get(machine["name"], "")
         on_hold = machine["presence"] != "always" and self.held & {"", machine["name"]}
         return "on hold" if on_hold and said == "withheld" else said
+
+    def runs_in(self, stage: Mapping[str, Any]) -> bool:
+        """Whether it may run in a stage: approved there, and not held."""
+        return stage["name"] in self.approved and not self.is_held(stage)
 
     def is_held(self, stage: Mapping[str, Any]) -> bool:
         return any(self.said.get(machine["name"]) == "failed" for machine in stage["machines"])
@@ -80,7 +95,9 @@ class Observer:
     # --- what is put on record ---
 
     def recorded(self, record: Record) -> None:
-        """Laws 1 to 10, as each record is written."""
+        """Laws 1 to 10, as each record is written. What a forger writes is judged by what machines make of it."""
+        if record.by == FORGER:
+            return
         fence = record.body.get("fence")
         if record.kind == "lease-taken":
             if fence <= self.fence:
@@ -92,7 +109,22 @@ class Observer:
             raise Violation(f"law 8: {record.kind} of rollout {fence} was written while {self.fence} has the lease")
         reader = _READERS.get(record.kind)
         if reader is not None:
-            reader(self, record)
+            reader(self, dataclasses.replace(record, body=self._known(record.body)))
+
+    def _known(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A record's body with the machines that its names mean: a machine is the same one whatever it is called."""
+        who = self._world.who
+        known = {**body, "machine": who(body["machine"])} if "machine" in body else dict(body)
+        if "lead" in body:
+            known["lead"] = who(body["lead"])
+        if "machines" in body:
+            known["machines"] = [who(name) for name in body["machines"]]
+        if "stages" in body:
+            known["stages"] = [
+                {**stage, "machines": [{**each, "name": who(each["name"])} for each in stage["machines"]]}
+                for stage in body["stages"]
+            ]
+        return known
 
     def _freed(self, _record: Record) -> None:
         self.free = True
@@ -160,6 +192,9 @@ class Observer:
 
     def _approved(self, record: Record) -> None:
         made, name = self.made[record.body["release"]], record.body["stage"]
+        if "machine" in record.body:
+            self._joined(made, record.body)
+            return
         made.approved.add(name)
         if made.rollback_to and name in self.made[made.rollback_to].approved:
             stage = next(each for each in made.stages if each["name"] == name)
@@ -168,6 +203,30 @@ class Observer:
         ahead = [each["name"] for each in made.stages].index(name)
         for stage in made.stages[: max(1, ahead)]:
             self._has_passed(made, stage, f"law 6: release {made.number} was approved for {name}", first=ahead == 0)
+
+    def _joined(self, made: Made, body: Mapping[str, Any]) -> None:
+        """Laws 5 and 6: a machine that joins gets what its stage may have, or a new stage what passed ahead of it."""
+        name, what = body["stage"], f"law 6: {body['machine']} joined release {made.number}"
+        if made.number < self.barrier:
+            raise Violation(f"law 5: {body['machine']} joined release {made.number}, below the barrier {self.barrier}")
+        if not self.free:
+            raise Violation(f"{what} while rollout {self.fence} was at work, which does not know of it")
+        if any(order["lead"] for order in body["orders"].values()):
+            raise Violation(f"law 4: {body['machine']} joined release {made.number} as its lead")
+        known = {stage["name"] for stage in made.stages}
+        is_new = name not in known
+        if not is_new and name not in made.approved:
+            raise Violation(f"{what} in stage {name}, which it is not approved for")
+        made.joins({"name": body["machine"], "presence": body["presence"]}, body)
+        made.approved.add(name)
+        stage = made.stage_of(body["machine"])
+        if made.is_held(stage or {"machines": []}):
+            raise Violation(f"{what} in stage {name}, which is held")
+        ahead = [each["name"] for each in made.stages].index(name)
+        if is_new and not ahead:
+            raise Violation(f"{what} in a first stage that nothing has passed in")
+        for each in made.stages[:ahead] if is_new else ():
+            self._has_passed(made, each, what, alone=True)
 
     def _has_passed(
         self, made: Made, stage: Mapping[str, Any], what: str, *, first: bool = False, alone: bool = False
@@ -247,13 +306,22 @@ class Observer:
 
     def looked(self, box: Box) -> None:
         """A machine has read the ledger: what it may take is what stands there now (laws 6 and 10)."""
-        allowed = 0
-        for made in self.made.values():
-            stage = made.stage_of(box.name)
-            if stage and stage["name"] in made.approved and not made.is_held(stage):
-                allowed = max(allowed, made.number)
-        stopped = "" in self.holds or box.name in self.holds
-        self.may_take[box.name] = 0 if stopped else allowed
+        self.may_take[box.name] = self._allowed(box)
+
+    def _allowed(self, box: Box) -> int:
+        """The newest release that is approved for a machine; 0 while it is on hold."""
+        if "" in self.holds or box.name in self.holds:
+            return 0
+        stages = ((made, made.stage_of(box.name)) for made in self.made.values())
+        return max((made.number for made, stage in stages if stage and made.runs_in(stage)), default=0)
+
+    def is_left_behind(self, box: Box) -> int:
+        """The release that a machine should have taken up by itself, and has not tried as often as it may; or 0."""
+        allowed = self._allowed(box)
+        newest = max((made.number for made in self.made.values() if any(map(made.runs_in, made.stages))), default=0)
+        is_in_it = newest and self.made[newest].stage_of(box.name)
+        tried = self.attempts.get((box.name, allowed), 0)
+        return allowed if is_in_it and allowed > (box.current or 0) and tried < _ATTEMPTS else 0
 
     def catch_up_starts(self, box: Box, release: int) -> None:
         """Laws 6 and 10, when a waking machine begins a release by itself."""

@@ -179,7 +179,7 @@ class Transport:
 
     async def connect(self, machine: Machine, *, limit_s: float) -> Connection:
         """See Transport.connect."""
-        world, name = self.world, machine.name
+        world, name = self.world, self.world.box(machine.name).name
         await asyncio.sleep(world.latency_s())
         if self.process.ghost:
             raise NotReached(Phase.TCP, "the process is gone")

@@ -102,11 +102,16 @@ class Database:
 
 
 class Box:
-    """One machine. What `serves` says is the truth, whatever anybody believes."""
+    """One machine. What `serves` says is the truth, whatever anybody believes.
+
+    `name` is which machine it is, for ever; `called` is what it knows itself by, once it was set up.
+    """
 
     def __init__(self, world: World, name: str, *, always: bool, adopted: bool) -> None:
         self.world = world
-        self.name = name
+        self.name = self.called = name
+        self.was_called = ""
+        self.is_set_up = False
         self.always = always
         self.on = True
         self.disk = Disk()
@@ -191,12 +196,21 @@ class Box:
 
     def status(self) -> dict[str, Any]:
         """What the agent says of itself when it is asked."""
-        facts = {"app": "shop", "environment": "sim", "machine": self.name, "current": self.current}
+        facts = {"app": "shop", "environment": "sim", "machine": self.called, "current": self.current}
         runs = {"state": str(self.info(self.current).get("state", "")), "machine_id": self.name}
         waiting = {"reports": list(self.disk.read("reports", ()))}
         return {**facts, **runs, **waiting, "busy": self.lock is not None, "claims": self.claims()}
 
     # --- what happens to it ---
+
+    def set_up(self, name: str, *, was: str = "") -> None:
+        """`wakeline setup` tells it what it is called."""
+        self.called, self.was_called, self.is_set_up = name, was, True
+
+    def take_name(self, name: str) -> None:
+        """See wakeline.agent.home.Home.take_name."""
+        if self.is_set_up and self.called != name:
+            self.called, self.was_called = name, self.called
 
     def start_agent(self, arguments: tuple[str, ...], wire: Wire) -> None:
         """A runner starts the agent over its connection."""

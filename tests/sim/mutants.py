@@ -33,6 +33,7 @@ class Mutant:
 
 
 _ROLLOUT, _STATE, _ADMISSION = "wakeline.core.rollout", "wakeline.core.state", "wakeline.core.admission"
+_JOINING = "wakeline.core.joining"
 _CATCH_UP, _CARRYING, _ONCE = "wakeline.core.catch_up", "wakeline.core.carrying_out", "wakeline.core.once"
 
 MUTANTS = (
@@ -256,6 +257,84 @@ MUTANTS = (
         "wakeline.driver.walking:_outcome",
         "Outcome.FAILED)",
         "Outcome.OK)",
+    ),
+    Mutant(
+        "a machine joins what is held",
+        "10",
+        f"{_JOINING}:_may_run",
+        "stage.name in release.approved and stage.name not in release.held_stages",
+        "stage.name in release.approved",
+    ),
+    Mutant(
+        "a new stage joins whatever passed ahead of it",
+        "6",
+        f"{_JOINING}:_may_run",
+        "bool(ahead) and all(_passed(release, each) for each in ahead)",
+        "bool(ahead)",
+    ),
+    Mutant("a machine joins beside a rollout", "8", f"{_JOINING}:decide", "if not state.lease.free:", "if not state:"),
+    Mutant(
+        "a renamed machine loses its hold",
+        "6",
+        f"{_STATE}:_rename",
+        'for kept in ("machines", "holds"):',
+        'for kept in ("machines",):',
+    ),
+    Mutant(
+        "a machine that was renamed is left out of its stage",
+        "1",
+        "wakeline.driver.deploying:_something_to_walk",
+        "if machine.renamed_from and release.stage_of(machine.renamed_from):",
+        "if machine is None:",
+    ),
+    Mutant(
+        "a renamed machine takes itself for another one",
+        "6",
+        f"{_STATE}:State.names_of",
+        "return (*names, *(name for name in older if name not in names))",
+        "return (machine,)",
+    ),
+    Mutant(
+        "a retry adds to the attempts that were left",
+        "10",
+        f"{_CATCH_UP}:decide",
+        "if tried >= ATTEMPTS:",
+        "if tried >= ATTEMPTS * (1 + retries):",
+    ),
+    Mutant(
+        "a run that was cut off is left as it is",
+        "7",
+        f"{_CARRYING}:cut_off",
+        "return CutOff(runs) if _has_no_end(runs, entries=entries) else None",
+        "return None",
+    ),
+    Mutant(
+        "a way back that was cut off is left as it is",
+        "7",
+        f"{_CARRYING}:cut_off",
+        'what == "switch-back" and',
+        "what is None and",
+    ),
+    Mutant(
+        "an approval of another log is acted on",
+        "6",
+        "wakeline.core.approval:problem",
+        'if body.get("after") not in known:',
+        "if body is None:",
+    ),
+    Mutant(
+        "an approval that has ended is acted on",
+        "6",
+        "wakeline.core.approval:problem",
+        "if now_s > ends_s else",
+        "if now_s < 0 else",
+    ),
+    Mutant(
+        "a machine acts on what nobody has signed (in the model)",
+        "6",
+        "sim.agent:Agent._approved",
+        "if self.world.is_signed:",
+        "if self.world is None:",
     ),
     Mutant(
         "a release folder is not synced before the switch (in the model)",

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import random
 import types
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -22,7 +24,7 @@ from sim.store import Ledger, Store
 from wakeline.core.model import Fleet, Layout, Machine, Presence, Stage, Step
 from wakeline.core.records import Draft, Record
 from wakeline.core.state import State, fold
-from wakeline.driver import approving, deploying, leasing, walking, writer
+from wakeline.driver import approving, deploying, joining, leasing, waking, walking, writer
 from wakeline.driver.deploying import Wish
 from wakeline.driver.project import Project
 from wakeline.driver.writer import Writer
@@ -34,6 +36,7 @@ from wakeline.fleet.reading import Deploy
 
 LEASE_S = 180.0
 AGENT = AgentFile(b"", "0" * 64)
+KEY = Path("the key of those who may approve")
 
 # How often each fault strikes where it can, while faults are on.
 FAULTS = {
@@ -117,13 +120,14 @@ class World:
         self._last = State()
         self._commits: dict[int, tuple[int, bool, frozenset[tuple[str, str]]]] = {0: (0, False, frozenset())}
         self._ids = 0
+        self.is_signed = self.random.random() < 0.3
         self._shift_s = self.random.choice((0.0, 0.0, 86400.0, -86400.0 * 365 * 40))
         self.fleet = self._draw_fleet()
         adopted = self.random.random() < 0.5
-        self.boxes = {
-            each.name: Box(self, each.name, always=each.presence is Presence.ALWAYS, adopted=adopted)
-            for each in self.fleet.machines
-        }
+        self.boxes: dict[str, Box] = {}
+        self._names: dict[str, str] = {}
+        for each in self.fleet.machines:
+            self._arrives(each, adopted=adopted)
         self._set_up()
 
     # --- what is drawn ---
@@ -153,6 +157,69 @@ class World:
         goes_on = not gates and chance.random() < 0.5
         return Stage(f"s{number}", tuple(machines), gates, goes_on, at_once=chance.choice((1, 2, 10)))
 
+    # --- which machines there are ---
+
+    def _arrives(self, machine: Machine, *, adopted: bool) -> Box:
+        always = machine.presence is Presence.ALWAYS
+        box = self.boxes[machine.name] = Box(self, machine.name, always=always, adopted=adopted)
+        self._names[machine.name] = machine.name
+        return box
+
+    def who(self, name: str) -> str:
+        """Which machine a name means; no name is ever given to two."""
+        return self._names.get(name, name)
+
+    def box(self, name: str) -> Box:
+        """The machine of that name, the present one or an older one."""
+        return self.boxes[self.who(name)]
+
+    def machine_of(self, box: Box) -> Machine:
+        """What the fleet file says of a machine now."""
+        return next(each for each in self.fleet.machines if self.who(each.name) == box.name)
+
+    def join(self) -> Machine:
+        """Somebody writes one more machine into the fleet file, in a stage that is there or in a new one."""
+        chance, stages = self.random, list(self.fleet.stages)
+        always = chance.random() < 0.3
+        name = self.fresh_id("j")
+        machine = Machine(name, "simulated", Presence.ALWAYS if always else Presence.ON_DEMAND)
+        at = chance.randrange(len(stages) + 1)
+        if chance.random() < 0.5 and at:
+            gates = always if chance.random() < 0.9 else not always
+            stages.insert(at, Stage(f"s-{name}", (machine,), gates, not gates and chance.random() < 0.5))
+        else:
+            at = min(at, len(stages) - 1)
+            stages[at] = dataclasses.replace(stages[at], machines=(*stages[at].machines, machine))
+        self._arrives(machine, adopted=False)
+        self.fleet = dataclasses.replace(self.fleet, stages=tuple(stages))
+        return machine
+
+    def rename(self, box: Box) -> None:
+        """Somebody calls a machine otherwise in the fleet file; the machine hears of it later, or is set up again."""
+        old, new = self.machine_of(box), self.fresh_id("n")
+        self._names[new] = box.name
+        machine = dataclasses.replace(old, name=new, renamed_from=old.name)
+        stages = [
+            dataclasses.replace(stage, machines=tuple(machine if each == old else each for each in stage.machines))
+            for stage in self.fleet.stages
+        ]
+        lead = new if self.fleet.lead == old.name else self.fleet.lead
+        self.fleet = dataclasses.replace(self.fleet, stages=tuple(stages), lead=lead)
+
+    async def set_up(self, process: Process, machine: Machine) -> None:
+        """`wakeline setup MACHINE`, as wakeline.driver.preparing and the command have it."""
+        project, box = self.project(process.name), self.box(machine.name)
+        await asyncio.sleep(self.latency_s())
+        if not self.is_reached(box.name):
+            return
+        was = {"renamed_from": machine.renamed_from} if machine.renamed_from else {}
+        box.set_up(machine.name, was=machine.renamed_from)
+        body = {"machine": machine.name, "machine_id": box.name, "unsigned": not self.is_signed, **was}
+        await project.writer.write(
+            lambda now: [Draft("set-up", body)] if now.machines.get(machine.name) != box.name else []
+        )
+        await joining.join(project, [machine])
+
     def commit(self, *, good: bool = False) -> int:
         """Somebody pushes a commit: what it needs of the database, and where it is broken."""
         chance = self.random
@@ -180,8 +247,11 @@ class World:
         return (machine, where) in self._commits[commit][2]
 
     def _set_up(self) -> None:
-        drafts = [Draft("set-up", {"machine": name, "machine_id": name, "unsigned": True}) for name in self.boxes]
+        unsigned = not self.is_signed
+        drafts = [Draft("set-up", {"machine": name, "machine_id": name, "unsigned": unsigned}) for name in self.boxes]
         self.write("setup", lambda _: drafts)
+        for name, box in self.boxes.items():
+            box.set_up(name)
 
     # --- chance ---
 
@@ -335,8 +405,13 @@ class World:
         return 1.7e9 + self.loop.now + self._shift_s + wrong
 
 
+def sign(words: bytes, *, key: Path) -> str:
+    """A signature that nobody without the key can make, for less than ssh-keygen takes."""
+    return hashlib.sha256(f"{key} ".encode() + words).hexdigest()
+
+
 def _shown(body: Mapping[str, Any]) -> str:
-    long = ("orders", "stages", "agent", "after", "pins")
+    long = ("orders", "stages", "agent", "after", "pins", "signature", "expires")
     return " ".join(f"{name}={value}" for name, value in body.items() if name not in long and value not in ("", False))
 
 
@@ -346,12 +421,15 @@ def inside(world: World) -> Iterator[None]:
     ids = types.SimpleNamespace(token_hex=lambda _bytes: world.fresh_id("x"))
     clocks = types.SimpleNamespace(time=world.wall_s, monotonic=world.loop.time, gmtime=None, strftime=None)
     chance = types.SimpleNamespace(uniform=world.random.uniform)
+    signatures = types.SimpleNamespace(sign=lambda words, *, key, namespace: sign(words, key=key))
     changes: Mapping[Any, Mapping[str, Any]] = {
         deploying: {"secrets": ids, "boottime_s": world.loop.time, "time": clocks, "agent_file": lambda: AGENT},
         leasing: {"boottime_s": world.loop.time},
         walking: {"secrets": ids, "time": clocks},
+        joining: {"agent_file": lambda: AGENT},
+        waking: {"agent_file": lambda: AGENT},
         writer: {"fold": world.fold, "secrets": ids, "random": chance, "timestamp": lambda: f"{world.wall_s():.0f}"},
-        approving: {"time": clocks},
+        approving: {"time": clocks, "signing": signatures, "signing_key": lambda _project: KEY},
     }
     with contextlib.ExitStack() as stack:
         for module, values in changes.items():
