@@ -382,6 +382,32 @@ def test_an_agent_is_placed_once_and_looked_at_without_sending_one(server, clien
     assert with_connection(transport, lambda connection: connection.look("status")) == "[]\n"
 
 
+def test_an_agent_that_is_there_is_started_by_one_question(server, client, monkeypatch):
+    transport = client(known=server.known_as("web"), port=server.port)
+    asked: list[str] = []
+
+    async def counted(connection: SshConnection) -> str:
+        create = connection._connection.create_process
+
+        async def noting(command, **more):
+            asked.append(command)
+            return await create(command, **more)
+
+        monkeypatch.setattr(connection._connection, "create_process", noting)
+        return await status(connection)
+
+    assert with_connection(transport, status) == "[]\n"
+    assert with_connection(transport, counted) == "[]\n"
+    assert len(asked) == 1
+
+
+def test_a_login_shell_that_speaks_first_is_told_in_words_and_is_no_lost_contact(start, client):
+    server = start('ForceCommand echo "Welcome!"; eval "$SSH_ORIGINAL_COMMAND"')
+    with pytest.raises(NotReached) as caught:
+        with_connection(client(known=server.known_as("web"), port=server.port), status)
+    assert (caught.value.phase, "'Welcome!'" in caught.value.cause) == (Phase.AGENT, True), caught.value
+
+
 def test_phase_agent_by_a_folder_that_cannot_be_written(server, client, tmp_path):
     (tmp_path / "home").write_text("a file")
     with pytest.raises(NotReached) as caught:

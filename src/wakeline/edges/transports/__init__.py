@@ -144,16 +144,22 @@ class Transport(Protocol):
         """Open a connection. Raises NotReached with the phase that it came to."""
 
 
-async def place(connection: Connection, agent: bytes, *, digest: str, home: str, python: str = "python3") -> None:
-    """Bring an agent to a machine that lacks it. Its own code does the rest: agent/arrival.py. Raises NotReached.
+HERE, MISSING = b"here\n", b"missing\n"
+
+
+def start_or_say(home: str, digest: str, *arguments: str) -> str:
+    """A shell line that starts the agent where it is, after the word HERE, and otherwise says MISSING: one question.
 
     One that is there is touched, so that it is not taken for one that nobody uses any more.
     """
+    there = shlex.quote(f"{home}/agents/{digest}")
+    agent = shlex.join(["python3", "-I", "-S", f"{home}/agents/{digest}", "--home", home, *arguments])
+    return f"touch -c {there}; test -d {there} && echo here && exec {agent} || echo missing"
+
+
+async def place(connection: Connection, agent: bytes, *, digest: str, home: str, python: str = "python3") -> None:
+    """Bring an agent to a machine that lacks it. Its own code does the rest: agent/arrival.py. Raises NotReached."""
     folder = shlex.quote(f"{home}/agents")
-    there = f"{folder}/{digest}"
-    code, _, _ = await connection.run(f"touch -c {there}; test -d {there}")
-    if code == 0:
-        return
     arrive = f"{python} $zip --home {shlex.quote(home)} arrive {digest}"
     script = f"umask 077; mkdir -p {folder} && zip={folder}/.zip-$$ && cat >$zip && {arrive}"
     code, _, err = await connection.run(f"{script}; code=$?; rm -f $zip; exit $code", feed=agent)

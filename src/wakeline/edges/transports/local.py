@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -41,10 +42,14 @@ class LocalConnection:
     async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
         """See Connection.converse."""
         home = self._folder / "home"
-        await place(self, agent, digest=digest, home=str(home), python=shlex.quote(sys.executable))
+        there = home / "agents" / digest
+        if there.is_dir():
+            os.utime(there)  # not one that nobody uses any more
+        else:
+            await place(self, agent, digest=digest, home=str(home), python=shlex.quote(sys.executable))
         child = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(home / "agents" / digest),
+            str(there),
             "--home",
             str(home),
             *arguments,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import Conversation, Lost, NotReached, library, place, way
+from wakeline.edges.transports import HERE, MISSING, Conversation, Lost, NotReached, library, place, start_or_say, way
 from wakeline.edges.transports.trust import Trusted
 
 if TYPE_CHECKING:
@@ -237,20 +237,35 @@ class SshConnection:
         self._errors: type[Exception] = library.asyncssh().Error
 
     async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
-        """See Connection.converse. One round trip when the agent is there, one more to send it."""
-        await place(self, agent, digest=digest, home=self._home)
-        file = f"{self._home}/agents/{digest}"
-        command = shlex.join(["python3", "-I", "-S", file, "--home", self._home, *arguments])
-        async with self._no_longer_there():
-            starting = self._connection.create_process(command, encoding=None)
-            process = await asyncio.wait_for(starting, _OPENING_S)
+        """See Connection.converse. One question when the agent is there, and three when it is sent."""
+        command = start_or_say(self._home, digest, *arguments)
+        process, word = await self._start(command)
+        if word == MISSING:
+            await place(self, agent, digest=digest, home=self._home)
+            process, word = await self._start(command)
+        if word != HERE:
+            said = word.decode("utf-8", "replace").strip()[:80]
+            hint = "let the login shell's own files print nothing for a command"
+            raise NotReached(Phase.AGENT, f"the first word there is not ours: {said!r}", hint=hint)
 
         async def exit_of() -> int | None:
             async with self._no_longer_there():
                 await asyncio.wait_for(process.wait_closed(), silence_s)
-            return process.exit_status
+            code: int | None = process.exit_status
+            return code
 
         return Conversation(process.stdout, process.stdin, silence_s=silence_s, lost=(self._errors,), exit_of=exit_of)
+
+    async def _start(self, command: str) -> tuple[Any, bytes]:
+        """A process, and the first line that it says."""
+        async with self._no_longer_there():
+            process = await asyncio.wait_for(self._connection.create_process(command, encoding=None), _OPENING_S)
+            word = bytes(await asyncio.wait_for(process.stdout.readline(), _OPENING_S))
+            if not word:
+                await asyncio.wait_for(process.wait_closed(), _OPENING_S)
+        if not word and process.exit_status is None:
+            raise Lost("the contact was lost before the agent was started")
+        return process, word
 
     async def look(self, *arguments: str) -> str | None:
         """See Connection.look."""
