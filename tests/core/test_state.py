@@ -230,6 +230,19 @@ def test_law_10_a_retry_before_the_first_attempt_does_not_add_to_those_that_foll
     assert decide(state(*drafts), machine="uat", runs=0, attempts=tried).verdict is Verdict.GIVEN_UP
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_said_of_a_machine_by_its_new_name_counts_before_anything_was_deployed_under_it(known):
+    """Seen in reading: until the next deploy, `hold web` did not stop the catch-up of what the log knew as uat."""
+    was = {} if known else {"renamed_from": "uat"}
+    renamed = [("set-up", {"machine": "web", "machine_id": "id of uat", "renamed_from": "uat"})] if known else []
+    drafts = [set_up("uat"), taken(), made(1), *approved(1, *BOTH), *renamed]
+    held = state(*drafts, ("held", {"machine": "web", "why": "demo", **was}))
+    assert decide(held, machine="uat", runs=0).verdict is Verdict.HELD
+    failed = [*drafts, outcome(1, "uat", "failed"), ("retried", {"release": 1, "machine": "web", **was})]
+    assert decide(state(*failed), machine="uat", runs=0).verdict is Verdict.RUN
+    assert state(*failed).releases[1].results == {}
+
+
 def test_a_retry_by_an_older_name_counts_for_a_machine_that_was_renamed_since():
     renamed = ("set-up", {"machine": "new", "machine_id": "id of uat", "renamed_from": "uat"})
     drafts = [taken(), made(1), *approved(1, *BOTH), ("retried", {"release": 1, "machine": "uat"}), renamed]

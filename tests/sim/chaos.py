@@ -299,16 +299,17 @@ class Chaos:
         self._hold_one(machine)
 
     def _hold_one(self, machine: str) -> None:
-        self.world.write("ann", lambda _: [Draft("held", {"machine": machine, "why": "a fair"})])
+        meant = settle._meant(self.world.fleet, machine)
+        self.world.write("ann", lambda _: [Draft("held", {**meant, "why": "a fair"})])
 
     def _unhold(self) -> None:
         for machine in sorted(self.world.state.holds):
             self.world.write("ann", lambda _, name=machine: [Draft("unheld", {"machine": name})])
 
     def _retry_machine(self) -> None:
-        machine = self.world.machine_of(self._a_box()).name
+        meant = settle._meant(self.world.fleet, self.world.machine_of(self._a_box()).name)
         said: list[str] = []
-        self.world.write("ann", lambda state: [settle._retried(state, machine=machine, said=said)])
+        self.world.write("ann", lambda state: [settle._retried(state, meant=meant, said=said)])
 
     def _old_word(self) -> None:
         """A check-in that was under way for long arrives now, over a newer one."""

@@ -213,6 +213,20 @@ def test_a_renamed_machine_that_nobody_set_up_again_follows_at_its_own_look(flee
     assert fleet.serves("web") == "three"
 
 
+def test_a_hold_by_a_new_name_stops_a_machine_that_wakes_before_anything_was_deployed_under_it(fleet):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.power("uat", on=False)
+    fleet.commit("two")
+    assert fleet.wakeline("deploy").code == 0
+    change(fleet, 'name = "uat"\n', 'name = "web"\nrenamed_from = "uat"\n')
+    fleet.commit("three")
+    assert fleet.wakeline("hold", "web", "--why", "demo").code == 0
+    fleet.power("uat", on=True)
+    assert "on hold: demo" in catch_up_by_itself(fleet, "uat")
+    assert fleet.serves("uat") == "one"
+
+
 def test_a_copied_machine_is_not_the_one_that_it_was_copied_from(fleet):
     (fleet.root / "machines/copy").mkdir()
     append(fleet, THIRD.format(root=fleet.root).replace('"extra"', '"copy"').replace("machines/extra", "machines/uat"))

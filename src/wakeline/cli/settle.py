@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from wakeline.cli.result import Result
 from wakeline.cli.teller import telling
+from wakeline.core.model import Fleet
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver.leasing import fence_off, until_takeable
@@ -19,9 +21,7 @@ from wakeline.errors import Usage
 def run(folder: Path, *, what: str, machine: str = "", why: str = "", step: str = "", how: str = "") -> Result:
     """Check it against the fleet and the ledger, and write it. Raises Usage for what is not there."""
     project = open_project(folder)
-    names = [each.name for each in project.file.fleet.machines]
-    if machine and machine not in names:
-        raise Usage(f"there is no machine {machine!r}", hint=f"machines: {', '.join(names)}")
+    meant = _meant(project.file.fleet, machine)
     said: list[str] = []
 
     def decide(state: State) -> list[Draft]:
@@ -29,20 +29,30 @@ def run(folder: Path, *, what: str, machine: str = "", why: str = "", step: str 
         if what == "resolve":
             return [_resolved(state, step=step, how=how, said=said)]
         if what == "retry":
-            return [_retried(state, machine=machine, said=said)]
+            return [_retried(state, meant=meant, said=said)]
         whose = machine or "the fleet"
         now = f"wakeline catch-up {machine}"
         if what == "hold":
             said.append(
                 f"{whose} is on hold: {why or 'no reason given'}; lift it with: wakeline unhold {machine}".rstrip()
             )
-            return [Draft("held", {"machine": machine, "why": why})]
+            return [Draft("held", {**meant, "why": why})]
         said.append(f"{whose} is no longer on hold{f'; it looks at its timer, or now: {now}' if machine else ''}")
-        return [Draft("unheld", {"machine": machine})]
+        return [Draft("unheld", {**meant})]
 
     with telling(verbose=False) as tell:
         asyncio.run(write(project, decide, watches=what == "resolve", tell=tell))
     return Result(what, {"machine": machine, "step": step, "how": how, "why": why}, lines=said)
+
+
+def _meant(fleet: Fleet, name: str) -> dict[str, str]:
+    """The machine that is meant, "" for all, and what it was called: the ledger may not know its new name yet."""
+    machine = next((each for each in fleet.machines if each.name == name), None)
+    if name and machine is None:
+        names = ", ".join(each.name for each in fleet.machines)
+        raise Usage(f"there is no machine {name!r}", hint=f"machines: {names}")
+    was = {"renamed_from": machine.renamed_from} if machine and machine.renamed_from else {}
+    return {"machine": name, **was}
 
 
 async def write(project: Project, decide: Decide, *, watches: bool, tell: Tell) -> None:
@@ -65,9 +75,9 @@ def _resolved(state: State, *, step: str, how: str, said: list[str]) -> Draft:
     return Draft("resolved", {"claim": claim.id, "how": how})
 
 
-def _retried(state: State, *, machine: str, said: list[str]) -> Draft:
-    newest = state.newest
+def _retried(state: State, *, meant: Mapping[str, str], said: list[str]) -> Draft:
+    machine, newest = meant["machine"], state.newest
     if newest is None:
         raise Usage("there is no release yet", hint="wakeline deploy")
     said.append(f"{machine} may try release {newest.number} again: at its next look, or with wakeline deploy")
-    return Draft("retried", {"release": newest.number, "machine": machine})
+    return Draft("retried", {"release": newest.number, **meant})

@@ -474,14 +474,21 @@ def _end_claim(folding: dict[str, Any], claim_id: str, *, ended: str, cause: str
 
 
 def _held(folding: dict[str, Any], record: Record) -> None:
-    folding["holds"][record.body["machine"]] = str(record.body.get("why", ""))
+    folding["holds"][_named(folding, record)] = str(record.body.get("why", ""))
 
 
 def _unheld(folding: dict[str, Any], record: Record) -> None:
-    machine = record.body["machine"]
+    machine = _named(folding, record)
     folding["holds"].pop(machine, None)
     if machine == "":
         folding["refused_commits"].clear()
+
+
+def _named(folding: dict[str, Any], record: Record) -> str:
+    """The machine that a person speaks of, "" for the fleet. It may be the first that the log hears of its new name."""
+    machine = str(record.body.get("machine", ""))
+    _rename(folding, str(record.body.get("renamed_from", "")), machine)
+    return machine
 
 
 def _commits_refused(folding: dict[str, Any], record: Record) -> None:
@@ -492,16 +499,17 @@ def _commits_refused(folding: dict[str, Any], record: Record) -> None:
 
 
 def _retried(folding: dict[str, Any], record: Record) -> None:
-    number, machine = int(record.body["release"]), record.body.get("machine", "")
+    number, machine = int(record.body["release"]), _named(folding, record)
     release = folding["releases"].get(number)
     if release is None:
         return
+    names = State(renamed=folding["renamed"]).names_of(machine)
     folding["retries"][number, machine] = folding["retries"].get((number, machine), 0) + 1
     bad = (Outcome.FAILED, Outcome.UNKNOWN)
     results = {
         name: result
         for name, result in release.results.items()
-        if result.outcome not in bad or machine not in ("", name)
+        if result.outcome not in bad or (machine and name not in names)
     }
     held = frozenset().union(*(_holds(stage, results) for stage in release.stages))
     _change_release(folding, number, results=results, held_stages=held)
