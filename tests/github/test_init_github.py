@@ -107,6 +107,20 @@ def test_files_that_are_there_are_left_and_a_missing_key_is_shown_to_be_added(tm
     assert f"scheduler {key.export_public_key('openssh').decode().strip()}" in said.stdout
 
 
+def test_a_workflow_from_before_somebody_was_to_be_told_is_left_and_what_it_lacks_is_said(tmp_path, scheduler):
+    place = project(tmp_path, scheduler[0])
+    assert init(place).returncode == 0
+    before = (place / ".github/workflows/deploy.yml").read_text()
+    (place / "wakeline.toml").write_text(FILE.format(port=scheduler[0]) + NOTIFY)
+    said = init(place)
+    assert said.returncode == 0, said.stderr
+    assert (place / ".github/workflows/deploy.yml").read_text() == before
+    for name in ("WAKELINE_NOTIFY_TEAM", "ON_CALL"):
+        lacks = f"does not name {name}: add to the `env` of its steps {name}: ${{{{ secrets.{name} }}}}"
+        assert said.stderr.count(f"deploy.yml {lacks}") == 1
+    assert "does not name WAKELINE_SSH_KEY" not in said.stderr
+
+
 def test_a_link_that_leads_away_is_not_written_through(tmp_path, scheduler):
     place = project(tmp_path / "app", scheduler[0])
     (place / ".github/workflows").mkdir(parents=True)

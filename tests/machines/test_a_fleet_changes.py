@@ -264,11 +264,13 @@ def test_moving_in_from_a_checkout_with_its_own_environment_and_out_again(old_st
     said = fleet.wakeline("setup", "uat", "--copy-shared")
     assert "uat: nothing to change" in said.err
 
+    healthy = 'health = { http = "http://127.0.0.1:8000/healthz", within = "30s" }'
+    change(fleet, healthy, healthy.replace("30s", "5s"))  # nobody waits half a minute for what never comes
     fleet.commit("broken", {"site_/wsgi.py": "raise SystemExit('broken')\n"})
     said = fleet.wakeline("deploy")  # the first release ever fails
     assert (said.code, "back on release 0" in said.err) == (1, True), said.err
     uat.wait_until_it_serves("by hand")
-    fleet.git("checkout", "-q", "HEAD~1", "--", "site_/wsgi.py")
+    fleet.git("checkout", "-q", "HEAD~1", "--", "site_/wsgi.py", "wakeline.toml")
     fleet.commit("one")
     said = fleet.wakeline("deploy")
     assert said.code == 0, said.err

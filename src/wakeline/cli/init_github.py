@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def run(folder: Path, *, install: str = "", only_print: bool = False) -> Result:
     for name, text in files.items():
         written = _written(top / name, text)
         lines.append(f"{name} {'written' if written else 'is there already, and is left as it is'}")
+        warnings += [] if written else _not_handed_over(name, (top / name).read_text(encoding="utf-8"), made=text)
     lines += [
         f"  copy {_FURTHER}/{path}.yml to {other.name}, as .github/workflows/deploy-{file.fleet.app}.yml"
         for path, (other, _) in others.items()
@@ -73,6 +75,13 @@ def _doubts(file: FleetFile, app: Remote | None) -> Iterator[str]:
     for each in file.receivers:
         if not workflow.SECRET.match(each.to):
             yield f"notify {each.name}: is {each.to} there on a runner? With env:NAME it is the secret of that name"
+
+
+def _not_handed_over(name: str, there: str, *, made: str) -> Iterator[str]:
+    """Secrets that a workflow made now would hand to its steps, and the one that is there does not."""
+    for secret in dict.fromkeys(re.findall(r"\$\{\{ secrets\.(\w+) \}\}", made)):
+        if secret not in there:
+            yield f"{name} does not name {secret}: add to the `env` of its steps {secret}: ${{{{ secrets.{secret} }}}}"
 
 
 def _written(place: Path, text: str) -> bool:
