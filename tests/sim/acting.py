@@ -1,0 +1,120 @@
+"""What every moment of a simulated run of the agent needs: it waits, hears, speaks, and looks at the ledger.
+
+Each `await self.work(…)` is a moment in which anything may happen to the machine, to the contact, or to the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sim.links import Wire
+from sim.loop import Process
+from sim.machine import Box
+from wakeline.core import carrying_out
+from wakeline.core.model import Order, Outcome
+from wakeline.errors import Interrupted, LedgerError
+
+
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """See wakeline.agent.executor.Ending."""
+
+    outcome: Outcome
+    cause: str = ""
+    was: int = 0
+
+
+class Acting:
+    """One process of the agent. `wire` None is a run that nobody listens to."""
+
+    def __init__(self, box: Box, process: Process, wire: Wire | None) -> None:
+        self.box = box
+        self.world = box.world
+        self.process = process
+        self.wire = wire
+        self.stopping = ""
+        self._words: list[Mapping[str, Any]] = []
+        self._look: asyncio.Task[str] | None = None
+        self._looked_s = 0.0
+        self._fence = 0
+        self._stamp = ""
+        self._order: Order | None = None
+
+    @property
+    def order(self) -> Order:
+        """The order that is carried out."""
+        assert self._order is not None
+        return self._order
+
+    @property
+    def commit(self) -> int:
+        """The number of the commit that is carried out."""
+        return int(self.order.commit[1:])
+
+    async def work(self, seconds: float) -> None:
+        """Something takes a while; a word of the runner's is heard meanwhile."""
+        await asyncio.sleep(seconds * self.world.random.choice((0.2, 0.5, 1.0, 1.0, 3.0)))
+        while self.wire is not None and self.wire.to_agent.items:
+            word = await self._hear(limit_s=0)
+            if word is not None:
+                self._words.append(word)
+
+    async def _hear(self, *, limit_s: float) -> Mapping[str, Any] | None:
+        assert self.wire is not None
+        word = await self.wire.to_agent.get(limit_s=limit_s)
+        if word is not None and word.get("do") == "stop":
+            self.stopping = self.stopping or str(word.get("why"))
+        return word
+
+    def say(self, event: str, **fields: Any) -> None:
+        """One event to whoever sent the order."""
+        self.world.tell(f"{self.process.name} says {event} {fields}")
+        if self.wire is not None:
+            self.wire.say(self.wire.to_runner, {"event": event, **fields})
+
+    def _refuse(self, cause: str) -> None:
+        self.say("finished", outcome="failed", release=0, cause=cause)
+
+    def _report(self, ending: Ending) -> None:
+        body = {"machine": self.order.machine, "release": self.order.release, "outcome": ending.outcome.value}
+        self.box.disk.write("reports", ({**body, "cause": ending.cause},))
+
+    def _begin_to_look(self) -> None:
+        """See wakeline.agent.overtaken.Watch."""
+        if self._fence and self._look is None:
+            self._looked_s = self.world.loop.now
+            self._look = asyncio.create_task(self._overtaken())
+
+    async def _check_that_it_counts(self) -> None:
+        answer = ""
+        for _ in range(carrying_out.LOOKS):
+            self._begin_to_look()
+            if self._look is None:
+                return
+            answer = await self._look
+            self._look = None
+            if carrying_out.is_fresh(looked_s=self._looked_s, now_s=self.world.loop.now):
+                break
+        if answer:
+            raise Interrupted(f"stopped before the switch: {answer}")
+
+    async def _barrier_now(self) -> int:
+        if not self._fence:
+            return 0
+        try:
+            log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read_if_moved, self._stamp)
+        except LedgerError:
+            return 0
+        return self.world.folded(log).barrier if log else 0
+
+    async def _overtaken(self) -> str:
+        try:
+            log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read_if_moved, self._stamp)
+        except LedgerError:
+            return ""
+        if log is None:
+            return ""
+        return carrying_out.overtaken(self.world.folded(log), machine=self.order.machine, fence=self._fence)
