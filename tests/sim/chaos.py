@@ -72,6 +72,7 @@ class Chaos:
             (0.5, self._join),
             (0.5, self._rename),
             (0.5, self._set_up),
+            (0.2, self._take_out),
         ]
         return [(weight * self.random.choice((0, 0.3, 1, 1, 2)), act) for weight, act in acts] + acts[:1]
 
@@ -166,7 +167,7 @@ class Chaos:
         if ending != "passed" or newest is None:
             said = {name: (each.outcome.value, each.cause) for name, each in newest.results.items()} if newest else {}
             raise Violation(f"convergence: a good commit, all machines awake, and its deploy ended: {ending}; {said}")
-        for box in world.boxes.values():
+        for box in self._in_the_fleet():
             if (box.current, box.serves) != (newest.number, newest.number):
                 where = f"{box.current}, serves {box.serves}"
                 raise Violation(f"convergence: {box.name} runs {where}, and not release {newest.number}")
@@ -234,6 +235,9 @@ class Chaos:
 
     def _a_box(self) -> Box:
         return self.random.choice(list(self.world.boxes.values()))
+
+    def _in_the_fleet(self) -> list[Box]:
+        return [box for name, box in self.world.boxes.items() if name not in self.world.out]
 
     def _wake_or_sleep(self) -> None:
         """The switch of an on-demand machine; now and then the power of any."""
@@ -307,7 +311,7 @@ class Chaos:
             self.world.write("ann", lambda _, name=machine: [Draft("unheld", {"machine": name})])
 
     def _retry_machine(self) -> None:
-        meant = settle._meant(self.world.fleet, self.world.machine_of(self._a_box()).name)
+        meant = settle._meant(self.world.fleet, self.world.machine_of(self.random.choice(self._in_the_fleet())).name)
         said: list[str] = []
         self.world.write("ann", lambda state: [settle._retried(state, meant=meant, said=said)])
 
@@ -328,12 +332,18 @@ class Chaos:
         """A machine is called otherwise. Of one that has not heard of its last name yet, people know better."""
         held = sorted(name for name in self.world.state.holds if name)
         box = self.world.box(self.random.choice(held)) if held and self.random.random() < 0.5 else self._a_box()
-        if box.is_set_up and box.called == self.world.machine_of(box).name:
+        if box.is_set_up and box.name not in self.world.out and box.called == self.world.machine_of(box).name:
             if self.random.random() < 0.2:
                 self._hold_one(box.called)
             self.world.rename(box)
             if self.random.random() < 0.3:
                 self._same_again()
+
+    def _take_out(self) -> None:
+        """It keeps what it runs, and nobody waits for it any more."""
+        boxes = self._in_the_fleet()
+        if len(boxes) > 1:
+            self.world.take_out(self.random.choice(boxes))
 
     def _set_up(self) -> None:
         self._set_up_one(self.random.choice(self.world.fleet.machines))

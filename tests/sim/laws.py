@@ -231,9 +231,10 @@ class Observer:
     def _has_passed(
         self, made: Made, stage: Mapping[str, Any], what: str, *, first: bool = False, alone: bool = False
     ) -> None:
-        words = [made.word_of(machine) for machine in stage["machines"]]
+        machines = [each for each in stage["machines"] if each["name"] not in self._world.out]  # taken out: not walked
+        words = [made.word_of(machine) for machine in machines]
         if stage["gates"] or first:
-            for machine in stage["machines"]:
+            for machine in machines:
                 if machine["presence"] == "always" and (made.number, machine["name"]) not in self.passed:
                     raise Violation(f"{what} before {machine['name']} passed")
         bad = {"failed", "unknown", "withheld"} if stage["gates"] or first else {"failed", "unknown"}
@@ -309,8 +310,11 @@ class Observer:
         self.may_take[box.name] = self._allowed(box)
 
     def _allowed(self, box: Box) -> int:
-        """The newest release that is approved for a machine; 0 while it is on hold."""
+        """The newest release that is approved for a machine; 0 while it is on hold, and when it was taken out."""
         if "" in self.holds or box.name in self.holds:
+            return 0
+        newest = max((made.number for made in self.made.values() if any(map(made.runs_in, made.stages))), default=0)
+        if not newest or not self.made[newest].stage_of(box.name):
             return 0
         stages = ((made, made.stage_of(box.name)) for made in self.made.values())
         return max((made.number for made, stage in stages if stage and made.runs_in(stage)), default=0)
@@ -318,10 +322,8 @@ class Observer:
     def is_left_behind(self, box: Box) -> int:
         """The release that a machine should have taken up by itself, and has not tried as often as it may; or 0."""
         allowed = self._allowed(box)
-        newest = max((made.number for made in self.made.values() if any(map(made.runs_in, made.stages))), default=0)
-        is_in_it = newest and self.made[newest].stage_of(box.name)
         tried = self.attempts.get((box.name, allowed), 0)
-        return allowed if is_in_it and allowed > (box.current or 0) and tried < _ATTEMPTS else 0
+        return allowed if allowed > (box.current or 0) and tried < _ATTEMPTS else 0
 
     def catch_up_starts(self, box: Box, release: int) -> None:
         """Laws 6 and 10, when a waking machine begins a release by itself."""

@@ -316,6 +316,20 @@ MUTANTS = (
         "what is None and",
     ),
     Mutant(
+        "a machine that was taken out goes on to what it had an order in",
+        "6",
+        f"{_CATCH_UP}:decide",
+        "if not _name_in(present, names):",
+        "if wanted is None:",
+    ),
+    Mutant(
+        "a machine that was taken out is waited for",
+        "1",
+        f"{_STATE}:StagePlan.among",
+        "tuple(name for name in self.machines if name in machines)",
+        "self.machines",
+    ),
+    Mutant(
         "an approval of another log is acted on",
         "6",
         "wakeline.core.approval:problem",

@@ -126,6 +126,7 @@ class World:
         adopted = self.random.random() < 0.5
         self.boxes: dict[str, Box] = {}
         self._names: dict[str, str] = {}
+        self.out: set[str] = set()
         for each in self.fleet.machines:
             self._arrives(each, adopted=adopted)
         self._set_up()
@@ -205,6 +206,18 @@ class World:
         ]
         lead = new if self.fleet.lead == old.name else self.fleet.lead
         self.fleet = dataclasses.replace(self.fleet, stages=tuple(stages), lead=lead)
+
+    def take_out(self, box: Box) -> None:
+        """Somebody takes a machine out of the fleet file, a stage with it that has no other; never the lead."""
+        gone = self.machine_of(box)
+        left = [
+            dataclasses.replace(stage, machines=tuple(each for each in stage.machines if each != gone))
+            for stage in self.fleet.stages
+        ]
+        stages = tuple(stage for stage in left if stage.machines)
+        if gone.name != self.fleet.lead:
+            self.fleet = dataclasses.replace(self.fleet, stages=stages)
+            self.out.add(box.name)
 
     async def set_up(self, process: Process, machine: Machine) -> None:
         """`wakeline setup MACHINE`, as wakeline.driver.preparing and the command have it."""

@@ -123,6 +123,25 @@ def test_a_machine_that_is_taken_out_keeps_what_it_runs_or_stops_where_the_file_
     assert fleet.serves("uat") == ""
 
 
+def test_a_rollback_approves_no_stage_that_is_gone_and_its_machine_stops_where_the_file_says_so(fleet):
+    """Seen by the simulation: the approval of a stage that nobody has any more had no order that could say so."""
+    text = (fleet.app / "wakeline.toml").read_text()
+    text = text.replace('restart = "cat', f'stop = "rm {fleet.root}/serves-$WAKELINE_MACHINE"\nrestart = "cat')
+    text = text.replace("[deploy]\n", '[deploy]\non_retire = "stop"\n')
+    fleet.write("wakeline.toml", text)
+    for version in ("one", "two"):
+        fleet.commit(version)
+        assert fleet.wakeline("deploy").code == 0
+    front = text[text.index('[[stage]]\nname = "frontend"') : text.index("[[step]]")]
+    fleet.write("wakeline.toml", text.replace(front, ""))
+    fleet.commit("three")
+    said = fleet.wakeline("rollback", "--to", "1")
+    assert said.code == 0, said.err
+    assert [r["stage"] for r in fleet.log() if r["kind"] == "approved" and r["release"] == 3] == ["scheduler"]
+    assert "stopped, as `on_retire` says: web" in catch_up_by_itself(fleet, "uat")
+    assert fleet.serves("uat") == ""
+
+
 def test_a_stage_that_the_release_does_not_have_is_told_and_not_waited_for(fleet):
     fleet.commit("one")
     assert fleet.wakeline("deploy").code == 0

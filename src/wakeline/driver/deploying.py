@@ -100,10 +100,9 @@ class _Admitted:
     file: FleetFile
     new: admission.NewRelease | None = None
 
-    @property
-    def approved(self) -> frozenset[str]:
-        """Stages where it is approved at once: a rollback to what passed there before."""
-        return self.new.approved_at_once if self.new else frozenset()
+    def approved_in(self, release: Release) -> frozenset[str]:
+        """Stages where it is approved at once: a rollback to what passed there before. One that is gone is not its."""
+        return self.new.approved_at_once & {stage.name for stage in release.stages} if self.new else frozenset()
 
 
 class _Desk:
@@ -212,7 +211,7 @@ class _Desk:
         fleet = self._project.file.fleet
         approve = Approver(fleet.app, fleet.environment, orders, party.agent.digest, self._key)
 
-        at_once = sorted(admitted.approved - release.approved)
+        at_once = sorted(admitted.approved_in(release) - release.approved)
         if at_once:
             drafts = [Draft("approved", {"release": release.number, "stage": stage}) for stage in at_once]
             agents = {party.agent.digest: party.agent.data}
@@ -334,7 +333,7 @@ class _Desk:
             release.lead,
             {stage.name: stage.at_once for stage in self._project.file.fleet.stages},
             _reached_before(state, self._project.file.fleet),
-            approved=release.approved | admitted.approved,
+            approved=release.approved | admitted.approved_in(release),
             rollback=bool(release.rollback_to),
             only_stage=self._wish.stage,
             sent_before=release.sent,
