@@ -72,7 +72,8 @@ class Chaos:
             (0.5, self._join),
             (0.5, self._rename),
             (0.5, self._set_up),
-            (0.2, self._take_out),
+            (0.4, self._take_out),
+            (0.5, self._push_further),
         ]
         return [(weight * self.random.choice((0, 0.3, 1, 1, 2)), act) for weight, act in acts] + acts[:1]
 
@@ -338,6 +339,10 @@ class Chaos:
             self.world.rename(box)
             if self.random.random() < 0.3:
                 self._same_again()
+
+    def _push_further(self) -> None:
+        """Somebody pushes to the second repository, which may be all that the next deploy is about."""
+        self.world.further += 1
 
     def _take_out(self) -> None:
         """It keeps what it runs, and nobody waits for it any more."""

@@ -52,7 +52,7 @@ class Executing(Leading):
             await self.work(0.01)
             box.write_journal("switch", release=release, was=was or 0)
             await self.work(0.01)
-            self.world.observer.switches(box, release, self._fence)
+            self.world.observer.switches(box, self.order, self._fence)
             box.disk.write("current", release)
             self.say("switched", was=was or 0, now=release)
         if not start_services:

@@ -14,6 +14,7 @@ from wakeline.core.records import Record
 if TYPE_CHECKING:
     from sim.machine import Box
     from sim.world import World
+    from wakeline.core.model import Order
 
 _ATTEMPTS = 3
 _ONE_READ_S = 30.0
@@ -34,6 +35,7 @@ class Made:
     lead: str
     rollback_to: int
     stages: list[Mapping[str, Any]]
+    pins: Mapping[str, str]
     said: dict[str, str] = dataclasses.field(default_factory=dict)
     approved: set[str] = dataclasses.field(default_factory=set)
     sent: set[str] = dataclasses.field(default_factory=set)
@@ -143,13 +145,23 @@ class Observer:
             raise Violation(f"a hold on the fleet: release {number} was made all the same")
         if body.get("rollback_to"):
             self._good(int(body["rollback_to"]))
-        self.made[number] = Made(number, commit, body["lead"], int(body.get("rollback_to", 0)), list(body["stages"]))
+            self._goes_back_as_a_whole(number, commit, body)
+        back = int(body.get("rollback_to", 0))
+        self.made[number] = Made(number, commit, body["lead"], back, list(body["stages"]), body["pins"])
         self._carried_on(record)
 
     def _carried_on(self, record: Record) -> None:
         made = self.made[record.body["release"]]
         made.alone |= record.by in self._world.stage_alone
         made.held |= set(self.holds)
+
+    def _goes_back_as_a_whole(self, number: int, commit: int, body: Mapping[str, Any]) -> None:
+        """A release is one commit of each repository, and a rollback restores all."""
+        good = self.made[int(body["rollback_to"])]
+        if (commit, body["pins"]) != (good.commit, good.pins):
+            raise Violation(
+                f"a rollback: release {number} is c{commit} with {body['pins']}, and not what it goes back to"
+            )
 
     def _good(self, number: int) -> None:
         good = self.made[number]
@@ -344,9 +356,12 @@ class Observer:
         if (box.name, release) not in self.begun:
             raise Violation(f"law 1: {box.name} runs a step of release {release}, which it was not ordered to run")
 
-    def switches(self, box: Box, release: int, fence: int) -> None:
+    def switches(self, box: Box, order: Order, fence: int) -> None:
         """Laws 5, 6 and 8, as `current` is about to move."""
-        made = self.made[release]
+        release, made = order.release, self.made[order.release]
+        has = (order.commit, {each.path: each.commit for each in order.repositories})
+        if has != (f"c{made.commit}", made.pins):
+            raise Violation(f"law 6: {box.name} switches to {has}, and release {release} is c{made.commit} {made.pins}")
         if release < self.highest.get(box.name, 0):
             raise Violation(f"law 6: {box.name} goes from {self.highest[box.name]} down to {release}")
         if not self._world.database.has(made.commit):

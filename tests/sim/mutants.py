@@ -316,6 +316,13 @@ MUTANTS = (
         "what is None and",
     ),
     Mutant(
+        "a rollback leaves the second repository where it is",
+        "6",
+        f"{_ADMISSION}:rollback",
+        "target.pins",
+        "newest.pins if newest else {}",
+    ),
+    Mutant(
         "a machine that was taken out goes on to what it had an order in",
         "6",
         f"{_CATCH_UP}:decide",

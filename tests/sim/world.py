@@ -21,6 +21,7 @@ from sim.links import Transport, Wire
 from sim.loop import PROCESS, Loop, Process
 from sim.machine import Box, Database
 from sim.store import Ledger, Store
+from wakeline.core import model
 from wakeline.core.model import Fleet, Layout, Machine, Presence, Stage, Step
 from wakeline.core.records import Draft, Record
 from wakeline.core.state import State, fold
@@ -80,8 +81,8 @@ class SimProject(Project):
         return dataclasses.replace(self.file, steps=(step,) if self.world.migrates else ())
 
     def pins(self, commit: str) -> dict[str, str]:
-        """See Project.pins."""
-        return {}
+        """See Project.pins: where the branch of the second repository is."""
+        return {each.path: f"f{self.world.further}" for each in self.file.repositories}
 
     def transport_of(self, machine: Machine) -> Transport:
         """See Project.transport_of."""
@@ -120,6 +121,8 @@ class World:
         self._last = State()
         self._commits: dict[int, tuple[int, bool, frozenset[tuple[str, str]]]] = {0: (0, False, frozenset())}
         self._ids = 0
+        self.further = 1
+        self.has_further = self.random.random() < 0.3
         self.is_signed = self.random.random() < 0.3
         self._shift_s = self.random.choice((0.0, 0.0, 86400.0, -86400.0 * 365 * 40))
         self.fleet = self._draw_fleet()
@@ -368,7 +371,8 @@ class World:
     def project(self, name: str) -> SimProject:
         """The app as one runner has it."""
         deploy = Deploy("/srv", Layout.RELEASES, (), 5, "", (), 120.0, LEASE_S, "", False)
-        file = FleetFile(self.fleet, "git", "main", "git", deploy, (), (), ())
+        further = (model.Repository("front", "git"),) if self.has_further else ()
+        file = FleetFile(self.fleet, "git", "main", "git", deploy, (), (), further)
         code: Any = Repository(self)
         ledger = self.ledger_of(name)
         return SimProject(None, code, "", file, Writer(ledger, by=name), diary=ledger)
