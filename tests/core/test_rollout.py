@@ -22,6 +22,7 @@ from wakeline.core.rollout import (
     Write,
     advance,
     begin,
+    nobody_waits_for,
 )
 
 
@@ -326,3 +327,34 @@ def test_law_4_the_end_of_a_once_step_is_told_by_the_lead_alone_and_of_the_step_
         assert (commands, walk.open_claim) == ([], "k1")
     walk, commands = take(walk, OnceEnded("scheduler", "migrate", "k1", passed=True))
     assert len(written(commands, "receipt")) == 1
+
+
+def test_the_silence_of_those_who_alone_are_left_is_not_waited_out():
+    walk = rollout(stage("first", "a", "b", "c", always=("a",)), FRONTEND)
+    walk, _ = take(walk, awake("a"), awake("b"))
+    assert nobody_waits_for(walk) == ()
+    walk, _ = take(walk, ok("a"))
+    assert nobody_waits_for(walk) == (), "b is still at work"
+    walk, _ = take(walk, ok("b"))
+    assert nobody_waits_for(walk) == ("c",)
+    walk, _ = take(walk, asleep("c"))
+    assert nobody_waits_for(walk) == ("uat",)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sent_before": frozenset({"uat"})},
+        {"failed_before": frozenset({"uat"})},
+        {"reached_before": frozenset({"scheduler"})},
+    ],
+)
+def test_law_3_a_silence_that_is_no_sleep_is_waited_out(changes):
+    walk, _ = take(rollout(**changes), awake("scheduler"), ok("scheduler"))
+    assert nobody_waits_for(walk) == ()
+
+
+def test_law_3_the_silence_of_an_always_machine_is_waited_out_and_so_is_that_of_the_whole_fleet():
+    walk, _ = take(rollout(stage("first", "a", "b", always=("a", "b"))), awake("a"), ok("a"))
+    assert nobody_waits_for(walk) == ()
+    assert nobody_waits_for(rollout(stage("only", "a"))) == ()

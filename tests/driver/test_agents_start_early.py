@@ -73,7 +73,9 @@ class Noting:
     goes: bool = False
     starts: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
-    async def connect(self, machine: Machine, *, limit_s: float) -> LocalConnection:
+    async def connect(
+        self, machine: Machine, *, limit_s: float, enough: asyncio.Event | None = None
+    ) -> LocalConnection:
         if self.goes and ("uat" in [name for name, _ in self.starts]) and machine.name == "uat":
             raise NotReached(Phase.TCP, "switched off")
         connection = await LocalTransport().connect(machine, limit_s=limit_s)
@@ -101,6 +103,7 @@ def walk(
     loses: bool = False,
     reached: tuple[str, ...] = ("scheduler", "uat"),
     knows: str = "",
+    silent: bool = False,
 ):
     """One walk over two folders. Returns the rollout and the starts. With `knows` the agents know how to prepare."""
     log = folder / "records"
@@ -134,7 +137,8 @@ def walk(
         await writer.write(lambda _: [Draft("lease-taken", taken), Draft("release-made", made)])
         preparable = frozenset({"scheduler", "uat"})
         begun = rollout.Rollout(1, STAGES, "scheduler", {}, frozenset(reached), preparable=preparable)
-        party = Party(machines, orders, lambda _: way, AgentFile(b"", "early"))
+        early = knocking_at_silence() if silent else {}
+        party = Party(machines, orders, lambda _: way, AgentFile(b"", "early"), early)
         holder = Holder(writer, 1, 180.0, boottime_s())
         walked = Walk(begun, party=party, holder=holder, approve=lambda _, draft: draft, tell=told)
         return await asyncio.wait_for(walked.run(), 120)
@@ -170,6 +174,22 @@ def test_a_withheld_machine_gets_no_order_though_its_agent_waits(tmp_path):
 def test_law_3_contact_lost_between_the_knock_and_the_order_is_unknown_and_neither_failed_nor_asleep(tmp_path):
     done, _ = walk(tmp_path, loses=True)
     assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.UNKNOWN}
+
+
+def knocking_at_silence() -> walking.Early:
+    """A knock at uat that nobody answers, for as long as it is waited for."""
+    enough = asyncio.Event()
+
+    async def connect():
+        await enough.wait()
+        raise NotReached(Phase.TCP, "silence")
+
+    return {"uat": walking.Knocking(asyncio.create_task(connect()), enough)}
+
+
+def test_a_silent_machine_holds_the_walk_up_no_longer_when_the_others_are_done(tmp_path):
+    done, _ = walk(tmp_path, silent=True)
+    assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.ASLEEP}
 
 
 def heard(folder: Path) -> list[str]:

@@ -177,7 +177,7 @@ class Transport:
     world: World
     process: Process
 
-    async def connect(self, machine: Machine, *, limit_s: float) -> Connection:
+    async def connect(self, machine: Machine, *, limit_s: float, enough: Any = None) -> Connection:
         """See Transport.connect."""
         world, name = self.world, self.world.box(machine.name).name
         await asyncio.sleep(world.latency_s())

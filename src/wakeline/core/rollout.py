@@ -238,6 +238,20 @@ def passed(stage: StagePlan, results: Mapping[str, Outcome], *, held: Container[
     return all(_is_passed(results.get(name)) for name in stage.always) and None not in outcomes
 
 
+def nobody_waits_for(rollout: Rollout) -> tuple[str, ...]:
+    """Machines whose silence need not be waited out: they alone are left of their stage, some machine runs the release
+    already, and who stays silent of them is asleep.
+    """
+    for stage in rollout.walked:
+        left = [name for name in stage.machines if name not in rollout.results]
+        if left:
+            silent = [Knocked(name, Answer.ASLEEP) for name in left if name not in rollout.knocks]
+            may_sleep = [_unreached(rollout, stage, each).outcome is Outcome.ASLEEP for each in silent]
+            runs = any(outcome.passed for outcome in rollout.results.values())
+            return tuple(left) if runs and len(silent) == len(left) and all(may_sleep) else ()
+    return ()
+
+
 def begin(rollout: Rollout) -> tuple[Rollout, list[Command]]:
     """Knock on every machine of the stages that are walked, all at once; those on hold are left alone."""
     names = [name for stage in rollout.walked for name in stage.machines if name not in rollout.held]

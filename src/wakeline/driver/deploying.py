@@ -22,7 +22,7 @@ from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
 from wakeline.driver.settling import settle
 from wakeline.driver.stopping import Stop, stopped_by_signals, unless_stopped
-from wakeline.driver.walking import KNOCK_S, Early, Party, Walk
+from wakeline.driver.walking import KNOCK_S, Early, Knocking, Party, Walk
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.clock import boottime_s
 from wakeline.errors import Busy, InDoubt, Interrupted, Usage, WakelineError
@@ -178,14 +178,16 @@ class _Desk:
     def _knock_early(self) -> None:
         """Connect beside the first push. Nothing is sent to a machine before the lease is ours."""
         for machine in self._project.file.fleet.machines:
-            connect = self._project.transport_of(machine).connect(machine, limit_s=KNOCK_S)
-            self._early[machine.name] = asyncio.create_task(connect)
+            enough = asyncio.Event()
+            connect = self._project.transport_of(machine).connect(machine, limit_s=KNOCK_S, enough=enough)
+            self._early[machine.name] = Knocking(asyncio.create_task(connect), enough)
 
     async def let_go(self) -> None:
         """Close what was knocked at and not walked to."""
-        for task in self._early.values():
+        tasks = [each.task for each in self._early.values()]
+        for task in tasks:
             task.cancel()
-        for done in await asyncio.gather(*self._early.values(), return_exceptions=True):
+        for done in await asyncio.gather(*tasks, return_exceptions=True):
             if not isinstance(done, BaseException):
                 await done.close()
         self._early.clear()

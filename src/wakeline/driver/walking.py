@@ -52,7 +52,15 @@ _SHOWN = frozenset(
 )
 
 
-Early = dict[str, "asyncio.Task[Connection]"]
+@dataclasses.dataclass(frozen=True)
+class Knocking:
+    """A knock that is under way. With `enough` a silent machine is waited for no longer."""
+
+    task: asyncio.Task[Connection]
+    enough: asyncio.Event
+
+
+Early = dict[str, Knocking]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +99,7 @@ class Walk:
         self._conversations: dict[str, Conversation] = {}
         self._agents: dict[str, asyncio.Future[_Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._enough: dict[str, asyncio.Event] = {}
         self._began: dict[str, float] = {}
         self.lost_lease = ""
         self._stopping = ""
@@ -123,6 +132,9 @@ class Walk:
                         self.rollout, more = rollout.advance(self.rollout, event)
                         commands += more
                     await self._obey(commands)
+                    for name in rollout.nobody_waits_for(self.rollout):
+                        if name in self._enough:
+                            self._enough[name].set()
             if not self.rollout.stopping:
                 await self._look_again()
         finally:
@@ -184,7 +196,10 @@ class Walk:
         asleep = False
         while machine.name not in self._connections:
             try:
-                knock = self._party.early.pop(machine.name, None) or transport.connect(machine, limit_s=KNOCK_S)
+                early = self._party.early.pop(machine.name, None)
+                if early is not None:
+                    self._enough[machine.name] = early.enough
+                knock = early.task if early is not None else transport.connect(machine, limit_s=KNOCK_S)
                 self._connections[machine.name] = await knock
             except NotReached as error:
                 answer = heard(error.phase)

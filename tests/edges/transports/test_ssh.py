@@ -290,6 +290,28 @@ def test_phase_tcp_refused_and_silent(start, client):
     assert (found.phase, "did not answer within 0.5 s" in found.cause) == (Phase.TCP, True), found
 
 
+async def knock(transport: SshTransport, *, limit_s: float) -> NotReached:
+    """Somebody has said that there has been enough."""
+    enough = asyncio.Event()
+    enough.set()
+    with pytest.raises(NotReached) as caught:
+        await transport.connect(WEB, limit_s=limit_s, enough=enough)
+    return caught.value
+
+
+def test_silence_is_not_waited_out_when_nobody_else_is_waited_for(start, client, monkeypatch):
+    monkeypatch.setattr(way, "QUIET_S", 0.2)
+    found = asyncio.run(asyncio.wait_for(knock(client(known="", port=start.full_house().port), limit_s=600.0), 60.0))
+    assert (found.phase, "nobody else is waited for" in found.cause) == (Phase.TCP, True), found
+
+
+def test_law_3_a_machine_that_gave_a_sign_of_life_is_never_hurried(server, start, client, monkeypatch):
+    monkeypatch.setattr(way, "QUIET_S", 2.0)
+    door = start.door(server.port, after="start", rule="freeze")
+    found = asyncio.run(knock(client(known=server.known_as("web"), port=door.port), limit_s=3.0))
+    assert found.phase is Phase.BANNER, found
+
+
 @pytest.mark.parametrize(
     ("number", "phase"),
     [

@@ -140,8 +140,11 @@ class Connection(Protocol):
 class Transport(Protocol):
     """A way to reach machines."""
 
-    async def connect(self, machine: Machine, *, limit_s: float) -> Connection:
-        """Open a connection. Raises NotReached with the phase that it came to."""
+    async def connect(self, machine: Machine, *, limit_s: float, enough: asyncio.Event | None = None) -> Connection:
+        """Open a connection. Raises NotReached with the phase that it came to.
+
+        When there has been `enough`, a machine that has given no sign of life is waited for no longer.
+        """
 
 
 HERE, MISSING = b"here\n", b"missing\n"

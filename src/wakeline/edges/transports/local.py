@@ -21,9 +21,11 @@ from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, 
 class LocalTransport:
     """Reaches machines whose address is `local:FOLDER`."""
 
-    async def connect(self, machine: Machine, *, limit_s: float) -> LocalConnection:
+    async def connect(
+        self, machine: Machine, *, limit_s: float, enough: asyncio.Event | None = None
+    ) -> LocalConnection:
         """See Transport.connect. A folder is reached at once, so `limit_s` is never used up."""
-        del limit_s
+        del limit_s, enough
         folder = folder_of(machine.address)
         if not folder.is_dir():
             raise NotReached(Phase.NAME, f"there is no folder {folder}", hint="wakeline setup makes it")

@@ -52,13 +52,14 @@ class SshTransport:
     booting_s: float = 20.0
     key_config: str = ""
 
-    async def connect(self, machine: Machine, *, limit_s: float) -> SshConnection:
+    async def connect(self, machine: Machine, *, limit_s: float, enough: asyncio.Event | None = None) -> SshConnection:
         """See Transport.connect."""
         address = await way.address_of(machine, limit_s=limit_s)
         ends = time.monotonic() + self.booting_s
         while True:
             try:
-                return SshConnection(await self._open(address, name=machine.name, limit_s=limit_s), home=self.home)
+                opened = await self._open(address, name=machine.name, limit_s=limit_s, enough=enough)
+                return SshConnection(opened, home=self.home)
             except NotReached as error:
                 # A machine that boots lets nobody in but root, and says so by closing: pam_nologin(8). And sshd drops
                 # new connections by chance when many have not logged in yet: MaxStartups in sshd_config(5).
@@ -67,7 +68,14 @@ class SshTransport:
                 await asyncio.sleep(_AGAIN_S)
 
     async def _open(
-        self, address: way.Address, *, name: str, limit_s: float, via: Any = None, hops: int = 0
+        self,
+        address: way.Address,
+        *,
+        name: str,
+        limit_s: float,
+        via: Any = None,
+        hops: int = 0,
+        enough: asyncio.Event | None = None,
     ) -> asyncssh.SSHClientConnection:
         """A connection to a machine or a jump host, through `via` or whatever ~/.ssh/config says. Raises NotReached."""
         library.asyncssh()
@@ -83,7 +91,7 @@ class SshTransport:
                 path["tunnel"] = _Through(jump, asyncssh, limit_s=limit_s)
             elif not options.proxy_command:
                 host, port = options.host or address.host, options.port or 22
-                path["sock"] = await way.open_tcp(host, port, family=options.family, limit_s=limit_s)
+                path["sock"] = await way.open_tcp(host, port, family=options.family, limit_s=limit_s, enough=enough)
             connecting = asyncssh.connect(options.host or address.host, options=options, **path)
             connection = await asyncio.wait_for(connecting, limit_s * (2 if jump else 1))
         except BaseException as error:

@@ -11,12 +11,14 @@ import errno
 import os
 import shlex
 import socket
+from collections.abc import Coroutine
 from typing import Any
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
 from wakeline.edges.transports import NotReached
 
+QUIET_S = 2.0  # a first packet that was lost is sent again after one
 _AGAIN_S = 1.0
 _ASKED_S = 30.0
 _SILENCE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.ETIMEDOUT)
@@ -66,8 +68,18 @@ async def _ask_for_address(command: str, *, limit_s: float) -> str:
     return words[0]
 
 
-async def open_tcp(host: str, port: int, *, family: int = socket.AF_UNSPEC, limit_s: float) -> socket.socket:
-    """Name and TCP, in `limit_s` each. Raises NotReached. Every address of a name is tried; refused is asked again."""
+async def open_tcp(
+    host: str,
+    port: int,
+    *,
+    family: int = socket.AF_UNSPEC,
+    limit_s: float,
+    enough: asyncio.Event | None = None,
+) -> socket.socket:
+    """Name and TCP, in `limit_s` each. Raises NotReached. Every address of a name is tried; refused is asked again.
+
+    When there has been `enough`, silence is waited for no longer than QUIET_S. What has answered is never hurried.
+    """
     loop = asyncio.get_running_loop()
     try:
         lookup = loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
@@ -77,15 +89,43 @@ async def open_tcp(host: str, port: int, *, family: int = socket.AF_UNSPEC, limi
     except (OSError, UnicodeError) as error:
         raise NotReached(Phase.NAME, f"the name {host} is not known: {error}") from error
     try:
-        return await _first_that_answers(infos, limit_s=limit_s)
+        return await _unless(enough, _first_that_answers(infos, limit_s=limit_s))
     except ConnectionRefusedError:
         await asyncio.sleep(min(_AGAIN_S, limit_s))  # it may be booting
+    except _Enough as error:
+        raise NotReached(Phase.TCP, f"{host} port {port} did not answer, and nobody else is waited for") from error
     except (OSError, asyncio.TimeoutError) as error:
         raise _no_tcp(error, host, port, limit_s=limit_s) from error
     try:
         return await _first_that_answers(infos, limit_s=limit_s)
     except (OSError, asyncio.TimeoutError) as error:
         raise _no_tcp(error, host, port, limit_s=limit_s) from error
+
+
+class _Enough(Exception):
+    """Nobody else is waited for."""
+
+
+async def _unless(enough: asyncio.Event | None, answering: Coroutine[Any, Any, socket.socket]) -> socket.socket:
+    """What answers, or _Enough when that is said and QUIET_S have passed."""
+    if enough is None:
+        return await answering
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(answering), asyncio.create_task(_quiet(enough))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise _Enough
+        found: socket.socket = tasks[0].result()
+        return found
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _quiet(enough: asyncio.Event) -> None:
+    await asyncio.sleep(QUIET_S)
+    await enough.wait()
 
 
 async def _first_that_answers(infos: list[Any], *, limit_s: float) -> socket.socket:
