@@ -149,6 +149,17 @@ def test_a_workflow_with_an_action_names_machines_too(tmp_path):
     assert addresses == ["web@a.example.org:2200", "web@b.example.org:2200"]
 
 
+def test_an_action_with_its_keys_in_braces_is_read_as_well(tmp_path):
+    """As in the guide, whose own workflow was not understood."""
+    text = (
+        "- uses: appleboy/ssh-action@v1\n  with: { host: 'a.example.org,b.example.org', username: web, script: ./x }\n"
+    )
+    text += "- uses: appleboy/ssh-action@v1\n  with: {host: c.example.org, port: 2200, username: web}\n"
+    _draft, file = written(tmp_path, deploys(text))
+    addresses = [each.address for each in file.fleet.machines]
+    assert addresses == ["web@a.example.org", "web@b.example.org", "web@c.example.org:2200"]
+
+
 def test_an_address_that_is_a_secret_is_asked_for_by_its_name(tmp_path):
     draft, file = written(tmp_path, deploys("- run: ssh ${{ secrets.USER }}@${{ secrets.UAT_HOST }} ./x\n"))
     assert [each.name for each in file.fleet.machines] == ["uat"]
@@ -190,14 +201,20 @@ def test_it_warns_of_pull_migrate_and_a_deploy_at_boot_with_what_to_change(tmp_p
     assert warnings[1].startswith("scripts/deploy_machine.sh:4: python manage.py migrate")
     assert warnings[1].endswith('[ "$WAKELINE_ONCE" != run ] || python manage.py migrate --noinput')
     assert warnings[2].startswith("scripts/deploy-on-startup.service: runs /opt/shop/scripts/deploy_machine.sh")
-    assert len(warnings) == 4
+    assert len(warnings) == 3
 
 
-def test_a_command_that_names_the_old_folder_is_shown_with_the_new_one(tmp_path):
-    warnings = written(tmp_path, {"app.service": UNIT})[0].warnings
-    assert len(warnings) == 1
-    assert warnings[0].startswith("app.service: ExecStart=/opt/shop/.venv/bin/gunicorn")
-    assert "→ ExecStart=/opt/shop-releases/current/.venv/bin/gunicorn --bind 127.0.0.1:8123 shop.wsgi" in warnings[0]
+def test_a_line_to_write_instead_has_no_comment_of_the_old_one(tmp_path):
+    script = "python manage.py migrate --noinput   # on every machine\n"
+    warnings = written(tmp_path, {"scripts/deploy_machine.sh": script})[0].warnings
+    assert warnings[0].endswith('[ "$WAKELINE_ONCE" != run ] || python manage.py migrate --noinput')
+
+
+def test_a_program_of_the_old_folder_that_no_step_makes_is_named_and_what_setup_moves_is_not(tmp_path):
+    (warning,) = written(tmp_path / "a", {"app.service": UNIT})[0].warnings
+    assert warning.startswith("app.service: ExecStart=/opt/shop/.venv/bin/gunicorn")
+    assert warning.endswith("   → no step makes .venv (outputs): until one does, it is not moved to the release")
+    assert written(tmp_path / "b", {"app.service": UNIT, "manage.py": "", "uv.lock": ""})[0].warnings == ()
 
 
 @pytest.mark.parametrize(

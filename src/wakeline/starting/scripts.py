@@ -12,6 +12,7 @@ _MIGRATES = re.compile(
     r"""manage(?:\.py)?["']?\s+migrate\b(?!.*--check)|django-admin\s+migrate\b|\balembic\b.*\bupgrade\b|\bdb\s+upgrade\b"""
 )
 _COLLECTS = re.compile(r"(?m)^(?!\s*#).*\bcollectstatic\b")
+_COMMENT = re.compile(r"\s+#[^\"']*\Z")
 _BEGINS = re.compile(r"(?:if|elif|case)\b.*WAKELINE_ONCE")
 _ENDS = re.compile(r"(?:fi|esac|else)\b")
 
@@ -33,7 +34,7 @@ def in_script(file: str, text: str) -> Iterator[str]:
     """Lines that move the code, and migrations that every machine would run."""
     guarded = False
     for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
+        line = _COMMENT.sub("", raw.strip())
         guarded = bool(_BEGINS.match(line)) or (guarded and not _ENDS.match(line))
         if line.startswith("#"):
             continue

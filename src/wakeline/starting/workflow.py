@@ -16,6 +16,7 @@ _EXPRESSION = re.compile(r"\$\{\{\s*([\w.-]+)\s*\}\}")
 _SSH = re.compile(r"""(?<![\w/.-])ssh\s+(?P<options>-[^\n;&|]*?\s)?["']?(?P<to>[\w.${}-]+@[\w.${}-]+)""")
 _PORT = re.compile(r"-p\s*(\d{1,5})\b")
 _KEY = r"(?m)^\s*{}:[ \t]*[\"']?([^\"'\n#]+)"
+_KEY_IN_BRACES = r"[{{,]\s*{}:[ \t]*(?:[\"']([^\"'\n]+)[\"']|([^\"'\n#,}}]+))"
 _CALL = re.compile(r"(?P<script>[\w./-]+\.sh)(?P<words>(?:[ \t]+[\w./=-]+)*)")
 
 
@@ -48,8 +49,8 @@ def _by_action(part: str) -> Iterator[str]:
 
 
 def _value(part: str, key: str) -> str:
-    found = re.search(_KEY.format(key), part)
-    return found[1].strip() if found else ""
+    found = re.search(_KEY.format(key), part) or re.search(_KEY_IN_BRACES.format(key), part)
+    return next(filter(None, found.groups())).strip() if found else ""
 
 
 def _address(to: str, *, may_fail: bool) -> Address:

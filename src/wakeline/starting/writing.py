@@ -35,12 +35,8 @@ def write(seen: Repository) -> Draft:
     _stages(page, seen, services)
     steps(page, seen, services)
     _services(page, seen, services)
-    return Draft(
-        "\n".join(page.lines).rstrip() + "\n",
-        tuple(page.taken),
-        tuple(page.asked),
-        (*seen.warnings, *_left_behind(services)),
-    )
+    text = "\n".join(page.lines).rstrip() + "\n"
+    return Draft(text, tuple(page.taken), tuple(page.asked), (*seen.warnings, *_left_behind(services, text)))
 
 
 def _head(page: Page, seen: Repository) -> None:
@@ -80,13 +76,19 @@ def _placed(services: list[Unit]) -> Unit | None:
     return next((unit for unit in services if re.match(r"/[^%]+\Z", unit.folder)), None)
 
 
-def _left_behind(services: list[Unit]) -> Iterator[str]:
-    """`setup` moves a unit's working folder to the release; a command with the old folder in it stays where it was."""
+def _left_behind(services: list[Unit], text: str) -> Iterator[str]:
+    """Programs of the old folder that `setup` will not move to the release, because no step says that it makes them."""
     placed = _placed(services)
+    outputs = re.findall(r'"([^"]+)"', " ".join(re.findall(r"(?m)^outputs = .*", text)))
     for unit in services:
-        if placed and f"{placed.folder}/" in unit.command:
-            moved = unit.command.replace(f"{placed.folder}/", f"{placed.folder}{_BESIDE}/current/")
-            yield printable(f"{unit.file}: ExecStart={unit.command}   → ExecStart={moved}, or it runs the old folder's")
+        program = unit.command.partition(" ")[0]
+        if not placed or not program.startswith(f"{placed.folder}/") or "/bin/" not in program:
+            continue
+        inside = program.removeprefix(f"{placed.folder}/")
+        if not any(inside.startswith(f"{output}/") for output in outputs):
+            made = inside.partition("/bin/")[0]
+            why = f"no step makes {made} (outputs): until one does, it is not moved to the release"
+            yield printable(f"{unit.file}: ExecStart={unit.command}   → {why}")
 
 
 def _env_file(page: Page, services: list[Unit]) -> None:
