@@ -3,6 +3,7 @@
 import pytest
 
 from wakeline.core.carrying_out import (
+    WENT_BACK,
     Begin,
     CutOff,
     WayBack,
@@ -110,9 +111,9 @@ def test_attempts_and_what_ran_before_are_read_from_the_journal_whatever_else_st
 
 TO_7 = {"what": "switch", "release": 7, "was": 6}
 TO_8 = {"what": "switch", "release": 8, "was": 7}
-BACK_TO_6 = {"what": "switch-back", "release": 6, "was": 7, "cause": "503"}
-BACK_TO_7 = {"what": "switch-back", "release": 7, "was": 8}
-IS_BACK_ON_7 = {"what": "went-back", "release": 7, "was": 8}
+BACK_TO_6 = {"what": "switch-back", "release": 6, "was": 7, "cause": "503", "ends": WENT_BACK}
+BACK_TO_7 = {"what": "switch-back", "release": 7, "was": 8, "ends": WENT_BACK}
+IS_BACK_ON_7 = {"what": WENT_BACK, "release": 7, "was": 8}
 ENDED_OK = {"what": "ended", "release": 7, "outcome": "ok"}
 FAILED_8 = {"what": "ended", "release": 8, "outcome": "failed"}
 CONFIRMED_7 = {"what": "confirmed", "release": 7}
@@ -131,6 +132,7 @@ CONFIRMED_7 = {"what": "confirmed", "release": 7}
         ([TO_7, CONFIRMED_7, TO_8, BACK_TO_7, FAILED_8], CutOff(8, back=True)),  # a boot moved `current` alone
         ([TO_7, CONFIRMED_7, TO_8, BACK_TO_7, IS_BACK_ON_7, FAILED_8], None),
         ([TO_7, TO_8, BACK_TO_7, IS_BACK_ON_7, FAILED_8], CutOff(7)),  # nobody has ever confirmed 7
+        ([TO_7, {**BACK_TO_6, "ends": None}], None),  # by an agent of before, which never wrote that end
         ([{**TO_7, "release": 6}], None),
         ([{**BACK_TO_6, "was": "seven"}], None),
         ([], None),

@@ -248,7 +248,7 @@ class Agent(Executing):
 
     async def _went_back(self, left: CutOff) -> Ending:
         now = self.box.current or 0
-        self.box.write_journal("went-back", release=now, was=left.release)
+        self.box.write_journal(carrying_out.WENT_BACK, release=now, was=left.release)
         return Ending(Outcome.FAILED, left.cause, now)
 
     async def _check_in(self, ending: Ending) -> None:

@@ -127,7 +127,8 @@ class Executing(Leading):
         if way.to is None:
             box.serves = None
             return Ending(Outcome.FAILED, f"{problem}\nthere is no earlier release: its services were stopped")
-        box.write_journal("switch-back", release=way.to, was=release, cause=problem)
+        ends = carrying_out.WENT_BACK
+        box.write_journal("switch-back", release=way.to, was=release, cause=problem, ends=ends)
         await self.work(0.01)
         self.world.observer.goes_back(box, way.to)
         box.disk.write("current", way.to)
@@ -135,7 +136,7 @@ class Executing(Leading):
             await self.work(0.5)
             box.serves = way.to
             await self.work(0.01)
-            box.write_journal("went-back", release=way.to, was=release)
+            box.write_journal(carrying_out.WENT_BACK, release=way.to, was=release)
         return Ending(Outcome.FAILED, f"{problem}\nback on release {way.to}", was)
 
     async def _stay(self, *, start_services: bool) -> None:

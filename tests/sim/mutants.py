@@ -312,8 +312,8 @@ MUTANTS = (
         "a way back that was cut off is left as it is",
         "7",
         f"{_CARRYING}:cut_off",
-        'what == "switch-back" and',
-        "what is None and",
+        'if what == "switch-back":',
+        "if what is None:",
     ),
     Mutant(
         "a rollback leaves the second repository where it is",

@@ -115,7 +115,7 @@ class Executor:
     def went_back(self, *, problem: str) -> Ending:
         """A run was cut off on its way back, and the services have been started since from what `current` is."""
         now = self._was()
-        self._journal.note("went-back", release=now, was=self.order.release)
+        self._journal.note(carrying_out.WENT_BACK, release=now, was=self.order.release)
         return self._to_its_end(lambda: Ending(Outcome.FAILED, f"{problem}\nback on release {now}", now))
 
     def confirm(self) -> Ending:
@@ -278,7 +278,8 @@ class Executor:
         if target is None:
             return self._stop_everything(bench, problem)
         self._home.forget_look()  # what it found may be `target`, and all well
-        self._journal.write("switch-back", release=target, was=self.order.release, cause=problem[:2000])
+        ends = carrying_out.WENT_BACK
+        self._journal.write("switch-back", release=target, was=self.order.release, cause=problem[:2000], ends=ends)
         self.releases.go_back(target)
         self._channel.send("switched_back", to=target, cause=problem)
         if not start_services:
@@ -291,7 +292,7 @@ class Executor:
                 services.restart(back, service, way=self._way, folder=folder)
             except (RolloutFailed, OSError) as error:
                 again.append(_words(error))
-        self._journal.note("went-back", release=target, was=self.order.release)
+        self._journal.note(carrying_out.WENT_BACK, release=target, was=self.order.release)
         after = f"\nback on release {target}, but: {'; '.join(again)}" if again else f"\nback on release {target}"
         return Ending(Outcome.FAILED, problem + after, was)
 

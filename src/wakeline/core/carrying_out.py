@@ -135,6 +135,9 @@ def switched_from(release: int, *, newest_first: Iterable[Mapping[str, Any]]) ->
     return 0
 
 
+WENT_BACK = "went-back"
+
+
 @dataclasses.dataclass(frozen=True)
 class CutOff:
     """A run that was cut off after its switch to `release`: services may still run another one.
@@ -150,12 +153,14 @@ class CutOff:
 def cut_off(runs: int, *, entries: Sequence[Mapping[str, Any]]) -> CutOff | None:
     """The run that was cut off on a machine whose `current` is release `runs`, as the journal has it; or None."""
     for entry in reversed(entries):
-        what = entry.get("what")
-        if what in ("switch", "went-back", "confirmed"):
+        what, release = entry.get("what"), entry.get("was")
+        if what in ("switch", WENT_BACK, "confirmed"):
             break
-        release = entry.get("was")
-        if what == "switch-back" and isinstance(release, int) and runs in (release, entry.get("release")):
-            return CutOff(release, back=True, cause=str(entry.get("cause", "")))
+        if what == "switch-back":
+            knows = entry.get("ends") == WENT_BACK  # an agent of before did not write when it was back
+            if knows and isinstance(release, int) and runs in (release, entry.get("release")):
+                return CutOff(release, back=True, cause=str(entry.get("cause", "")))
+            break
     return CutOff(runs) if _has_no_end(runs, entries=entries) else None
 
 
