@@ -160,6 +160,43 @@ def test_an_action_with_its_keys_in_braces_is_read_as_well(tmp_path):
     assert addresses == ["web@a.example.org", "web@b.example.org", "web@c.example.org:2200"]
 
 
+BY_HAND = """\
+jobs:
+  deploy:
+    steps:
+      - uses: appleboy/ssh-action@v1
+        with:
+          host: web.example.org
+          username: ann
+          script: |
+            # systemctl restart old
+            cd /srv/shop
+            git pull origin main
+            source venv/bin/activate
+            pip install -r requirements.txt
+            sudo systemctl daemon-reload
+            sudo systemctl restart gunicorn celery.service
+            sudo systemctl reload nginx
+"""
+
+
+def test_where_units_are_on_the_machine_alone_a_workflow_says_folder_environment_and_services(tmp_path):
+    draft, file = written(tmp_path, {"manage.py": "", "requirements.txt": "", **deploys(BY_HAND)})
+    assert file.deploy.path == "/srv/shop-releases"
+    assert [each.unit for each in file.services] == ["gunicorn.service", "celery.service"], "nginx is not the release's"
+    assert file.steps[0].outputs == ("venv",)
+    assert file.steps[1].run == "venv/bin/python manage.py migrate --noinput"
+    for fact in ("the folder /srv/shop", "the virtual environment at venv", "the service celery.service"):
+        assert f"{fact}, from .github/workflows/cd.yml" in draft.taken
+
+
+def test_units_of_the_repository_say_more_than_a_script_that_restarts_them(tmp_path):
+    script = "cd /elsewhere\nsystemctl restart other\n"
+    _, file = written(tmp_path, {"app.service": UNIT, "scripts/deploy.sh": script})
+    assert [each.unit for each in file.services] == ["app.service"]
+    assert file.deploy.path == "/opt/shop-releases"
+
+
 def test_an_address_that_is_a_secret_is_asked_for_by_its_name(tmp_path):
     draft, file = written(tmp_path, deploys("- run: ssh ${{ secrets.USER }}@${{ secrets.UAT_HOST }} ./x\n"))
     assert [each.name for each in file.fleet.machines] == ["uat"]

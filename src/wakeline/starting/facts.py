@@ -7,7 +7,10 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A systemd unit of the repository: where it stands, and the settings that matter here."""
+    """A systemd unit: where it stands in the repository, and the settings that matter here.
+
+    One that is only on the machine has the name that it is `called` by in `file`, and the environment of that.
+    """
 
     file: str
     user: str = ""
@@ -15,11 +18,13 @@ class Unit:
     command: str = ""
     env_file: str = ""
     oneshot: bool = False
+    called: str = ""
+    venv: str = ""
 
     @property
     def name(self) -> str:
         """The unit's own name."""
-        return self.file.rpartition("/")[2]
+        return self.called or self.file.rpartition("/")[2]
 
     @property
     def role(self) -> str:

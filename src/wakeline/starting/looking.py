@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeline.edges import git
-from wakeline.starting import scripts, workflow
+from wakeline.starting import by_hand, scripts, workflow
 from wakeline.starting.facts import Front, Packages, Repository, Unit, Workflow
 
 _NOT_LOOKED_INTO = {"node_modules", ".venv", "venv", "vendor", "site-packages"}
@@ -27,6 +27,11 @@ def look(folder: Path) -> Repository:
     home = (manage or alembic).rpartition("/")[0]
     units = tuple(_unit(each, read(each)) for each in files if each.endswith(".service"))
     deploys = _workflow(files, read)
+    if all(unit.oneshot for unit in units):
+        by_name = {
+            unit.name: unit for each in _deploying(files, deploys) for unit in by_hand.services(each, read(each))
+        }
+        units += tuple(by_name.values())
     url, password_left_out = _without_password(_git(top, "config", "--get", "remote.origin.url"))
     called = re.split(r"[/:]", url.rstrip("/").removesuffix(".git"))[-1] or top.name
     return Repository(

@@ -41,6 +41,9 @@ def steps(page: Page, seen: Repository, services: list[Unit]) -> None:
 def _environment(page: Page, seen: Repository, services: list[Unit]) -> str:
     """Where the virtual environment lies in a release: where a unit looks for it."""
     for unit in services:
+        if seen.packages and unit.venv:
+            page.take(f"the virtual environment at {unit.venv}", unit.file)
+            return unit.venv
         found = re.match(rf"{re.escape(unit.folder)}/((?:[\w.-]+/)*[\w.-]+)/bin/", unit.command)
         if seen.packages and unit.folder.startswith("/") and found and ".." not in found[1].split("/"):
             page.take(f"the virtual environment at {found[1]}", unit.file)
