@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 from stories.conftest import interrupt, until
 
@@ -187,16 +189,23 @@ def test_a_release_that_was_cut_off_and_then_gone_back_to_is_confirmed_at_the_ne
     assert "was cut off" not in said.out, said
 
 
-def test_an_agent_that_was_killed_on_its_way_back_is_made_up_for_at_the_next_look(fleet):
-    """Seen by the simulation: `current` was the old release again, and the services ran on from the failed one."""
+def killed_on_its_way_back(fleet) -> str:
+    """Release 2 fails as it is restarted, and the agent is killed as it restarts release 1. Returns how to restart."""
     restart = restarts_by_script(fleet)
     seen = f"{fleet.root}/restarted-$WAKELINE_MACHINE"
-    fleet.commit("one", restart_sh=f"if test -e {seen}; then\n{waits(fleet)}fi\ntouch {seen}\n{restart}")
+    second = f"if test -e {seen} && ! test -e {seen}-again; then\ntouch {seen}-again\n{waits(fleet)}exit 1\nfi\n"
+    fleet.commit("one", restart_sh=f"{second}touch {seen}\n{restart}")  # what the killed agent began comes to nothing
     assert fleet.wakeline("deploy").code == 0
     fleet.commit("two", restart_sh=f"{restart}\nexit 1")
     deploy_until_the_agent_is_killed(fleet)
     assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/1", "two")
     (fleet.root / "gate").touch()
+    return restart
+
+
+def test_an_agent_that_was_killed_on_its_way_back_is_made_up_for_at_the_next_look(fleet):
+    """Seen by the simulation: `current` was the old release again, and the services ran on from the failed one."""
+    restart = killed_on_its_way_back(fleet)
     said = fleet.wakeline("catch-up", "scheduler")
     assert "was going back from release 2 was cut off" in said.out, said
     assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/1", "one")
@@ -205,3 +214,21 @@ def test_an_agent_that_was_killed_on_its_way_back_is_made_up_for_at_the_next_loo
     said = [r for r in fleet.log() if r["kind"] == "outcome" and (r["release"], r["machine"]) == (2, "scheduler")]
     assert [each["outcome"] for each in said] == ["unknown", "failed"]
     assert "exit 1" in said[-1]["cause"]
+
+
+def unit(fleet, *words: str) -> str:
+    """What one of the scheduler's own units runs; its words are for its journal."""
+    home = fleet.root / "machines" / "scheduler" / "home"
+    argv = [sys.executable, str(home / "agent.pyz"), "--home", str(home), "catch-up", *words]
+    done = subprocess.run(argv, env=fleet.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_boot_after_an_agent_was_killed_on_its_way_back_starts_the_old_release_and_says_what_had_failed(fleet):
+    killed_on_its_way_back(fleet)
+    assert "was going back from release 2 was cut off" in unit(fleet, "--boot")
+    assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/1", "two"), "systemd starts it, not we"
+    assert "release 2: failed" in unit(fleet, "--confirm")
+    assert "cut off" not in unit(fleet)
+    assert fleet.serves("scheduler") == "two", "nothing is restarted once more"
