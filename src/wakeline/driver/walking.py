@@ -142,18 +142,15 @@ class Walk:
         return self.rollout
 
     async def _obey(self, commands: list[rollout.Command]) -> None:
-        """Records come before the acts that they allow; neighbours go in one push."""
-        drafts: list[Draft] = []
-        for command in commands:
-            if isinstance(command, rollout.Write):
-                drafts.append(command.draft)
-                continue
-            if isinstance(command, rollout.End):
-                drafts.append(Draft("lease-freed", {}))
-            await self._write(drafts)
-            drafts = []
-            self._do(command)
+        """Records come before the acts that they allow, all of them in one push: ten machines that answer together
+        get their orders together, not one push after the other.
+        """
+        drafts = [command.draft for command in commands if isinstance(command, rollout.Write)]
+        if any(isinstance(command, rollout.End) for command in commands):
+            drafts.append(Draft("lease-freed", {}))
         await self._write(drafts)
+        for command in commands:
+            self._do(command)
 
     async def _write(self, drafts: list[Draft]) -> None:
         if not drafts:
