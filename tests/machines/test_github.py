@@ -22,6 +22,7 @@ from machines.machine import until
 from machines.test_cut_off import WAITS, began, open_gate
 from machines.test_stories import BAD_MIGRATION
 from machines.testbed import Testbed
+from stories.receivers import http_receiver
 from wakeline import __version__
 from wakeline.fleet import load
 from wakeline.github import workflow
@@ -70,14 +71,21 @@ class Pushed:
         self._api = api
         self._runner = runner
         self._runs = 0
+        self._told: dict[str, str] = {}
         known = "".join(f"{machine.name} {machine.host_key}\n" for machine in fleet.machines.values())
         (fleet.app / "known_hosts").write_text(known)
 
-    def job(self, **more) -> Job:
+    def tell(self, address: str) -> None:
+        """Let somebody be told from the next commit on."""
+        file = self.fleet.app / "wakeline.toml"
+        file.write_text(file.read_text() + '\n[[notify]]\nname = "team"\nto = "env:WAKELINE_NOTIFY_TEAM"\n')
+        self._told = {"WAKELINE_NOTIFY_TEAM": address}
+
+    def job(self, made=workflow.deploy, **more) -> Job:
         self._runs += 1
         folder = self.fleet.folder / f"run-{self._runs}"
-        text = workflow.deploy(load((self.fleet.app / "wakeline.toml").read_text()), install=f"wakeline=={__version__}")
-        secrets = {"WAKELINE_SSH_KEY": self._key, "WAKELINE_SIGNING_KEY": self._key}
+        text = made(load((self.fleet.app / "wakeline.toml").read_text()), install=f"wakeline=={__version__}")
+        secrets = {"WAKELINE_SSH_KEY": self._key, "WAKELINE_SIGNING_KEY": self._key, **self._told}
         return Job(
             text,
             folder=folder,
@@ -123,16 +131,28 @@ def test_scenario_1_both_online_the_scheduler_first_and_migrations_once(pushed):
     assert "PRIVATE KEY" not in "".join(step.log for step in steps.values())
 
 
-def test_scenario_2_the_frontend_off_is_a_warning_and_its_boot_brings_it_up(pushed):
-    pushed.push("one")
-    pushed.fleet.uat.power_off()
-    steps = pushed.push("two")
-    assert (steps["scheduler"].conclusion, steps["frontend"].conclusion) == ("success", "success")
-    assert [each.properties["title"] for each in steps["frontend"].annotations("warning")] == ["uat is asleep"]
-    assert pushed.fleet.scheduler.http() == "two"
-    pushed.fleet.uat.boot()
-    pushed.fleet.uat.wait_for_boot()
-    pushed.fleet.uat.wait_until_it_serves("two")
+def test_scenario_2_the_frontend_off_is_a_warning_and_its_boot_brings_it_up_and_the_clock_tells(pushed):
+    with http_receiver() as team:
+        pushed.tell(f"json://127.0.0.1:{team.port}/s3cr3t-room?cto=30&rto=30")
+        pushed.push("one")
+        pushed.fleet.uat.power_off()
+        steps = pushed.push("two")
+        assert (steps["scheduler"].conclusion, steps["frontend"].conclusion) == ("success", "success")
+        assert [each.properties["title"] for each in steps["frontend"].annotations("warning")] == ["uat is asleep"]
+        assert pushed.fleet.scheduler.http() == "two"
+        pushed.fleet.uat.boot()
+        pushed.fleet.uat.wait_for_boot()
+        pushed.fleet.uat.wait_until_it_serves("two")
+        until(lambda: pushed.fleet.check_in("uat").get("release") == 2, limit_s=60, what="its word on the ledger")
+        job = pushed.job(made=workflow.notify)
+        step = named(job.run())["Send what is due"]
+        assert step.conclusion == "success", step.log
+        assert "s3cr3t-room" in job.masked
+        assert [each["title"].removeprefix("shop uat: ") for each in team.taken] == [
+            "release 1 passed",
+            "release 2 passed, uat asleep",
+            "uat has caught up: release 2",
+        ]
 
 
 def test_scenario_3_a_bad_migration_is_a_red_run_and_the_frontend_is_not_attempted(pushed):

@@ -190,6 +190,30 @@ def test_where_units_are_on_the_machine_alone_a_workflow_says_folder_environment
         assert f"{fact}, from .github/workflows/cd.yml" in draft.taken
 
 
+@pytest.mark.parametrize("line", ["cd //", "cd /", "cd /tmp/build", "cd ~/shop", 'cd "$FOLDER"'])
+def test_a_folder_that_no_application_has_is_not_taken(tmp_path, line):
+    _, file = written(tmp_path, {"scripts/deploy.sh": f"{line}\nsystemctl restart shop\n"})
+    assert (file.deploy.path, [each.unit for each in file.services]) == ("/opt/shop", ["shop.service"])
+
+
+@pytest.mark.parametrize(
+    ("files", "shared"),
+    [
+        ({".env.example": "KEY=\n"}, (".env",)),
+        ({"backend/.env.sample": "KEY=\n"}, ("backend/.env",)),
+        ({".gitignore": "*.pyc\n.env\n"}, (".env",)),
+        ({".gitignore": "*.pyc\n.envrc\n"}, ()),
+        ({"app.service": UNIT.replace(".env", "shop.env"), ".env.example": ""}, ("shop.env",)),
+    ],
+)
+def test_a_dotenv_that_git_does_not_have_is_shared_by_all_releases_and_asked_about(tmp_path, files, shared):
+    draft, file = written(tmp_path, {"manage.py": "", **files})
+    assert file.deploy.shared == shared
+    assert any(each.startswith("does the application read") for each in draft.asked) == (
+        bool(shared) and "app.service" not in files
+    )
+
+
 def test_units_of_the_repository_say_more_than_a_script_that_restarts_them(tmp_path):
     script = "cd /elsewhere\nsystemctl restart other\n"
     _, file = written(tmp_path, {"app.service": UNIT, "scripts/deploy.sh": script})

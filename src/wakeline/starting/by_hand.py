@@ -24,7 +24,7 @@ def services(file: str, text: str) -> tuple[Unit, ...]:
     """The units that a script or a workflow restarts, in the folder that it works in; none of the system's own."""
     lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     entered = (each.rstrip("/") for each in _ENTERS.findall(lines))
-    folder = next((each for each in entered if each.split("/")[1] != "tmp"), "")
+    folder = next((each for each in entered if each.split("/")[1:2] not in ([], ["tmp"])), "")
     venv = next((found["name"] for found in _ACTIVATES.finditer(lines) if found["folder"] in (None, folder)), "")
     names = (name.removesuffix(".service") for found in _RESTARTS.findall(lines) for name in found.split())
     ours = dict.fromkeys(name for name in names if not _NOT_OURS.match(name) and "." not in name and name[0] != "-")

@@ -83,7 +83,11 @@ class Workflow:
 
 @dataclasses.dataclass(frozen=True)
 class Repository:
-    """Everything that `write` goes by. `collects` is the file that calls Django's collectstatic."""
+    """Everything that `write` goes by.
+
+    `collects` is the file that calls Django's collectstatic, `dotenv` a .env that git does not have with the file that
+    speaks of it.
+    """
 
     name: str
     url: str = ""
@@ -93,6 +97,7 @@ class Repository:
     alembic: str = ""
     flask: bool = False
     collects: str = ""
+    dotenv: tuple[str, str] = ("", "")
     packages: Packages | None = None
     front: Front | None = None
     units: tuple[Unit, ...] = ()

@@ -44,6 +44,7 @@ def look(folder: Path) -> Repository:
         flask="current_app" in read(f"{home}/env.py".lstrip("/")) if alembic and not manage else False,
         packages=_packages(files, read, home=home),
         collects=next((each for each in _deploying(files, deploys) if manage and scripts.collects(read(each))), ""),
+        dotenv=_dotenv(files, read),
         front=_front(files, read),
         units=units,
         workflow=deploys,
@@ -161,6 +162,16 @@ def _beside(file: str, other: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)
+
+
+def _dotenv(files: tuple[str, ...], read: Callable[[str], str]) -> tuple[str, str]:
+    """A .env that the application reads and git does not have: where an example of it lies, or where it is ignored."""
+    for file in files:
+        place, _, name = file.rpartition("/")
+        if re.fullmatch(r"\.?env[._-](example|sample|template|dist)", name):
+            return f"{place}/.env".lstrip("/"), file
+    ignored = any(re.fullmatch(r"/?\.env", line.strip()) for line in read(".gitignore").splitlines())
+    return (".env", ".gitignore") if ignored else ("", "")
 
 
 def _front(files: tuple[str, ...], read: Callable[[str], str]) -> Front | None:

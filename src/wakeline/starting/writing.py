@@ -64,7 +64,7 @@ def _deploy(page: Page, seen: Repository, services: list[Unit]) -> None:
         page.add(f"path = {quoted(placed.folder + _BESIDE)}")
     else:
         page.add(f"path = {quoted('/opt/' + plain(seen.name, otherwise='app'))}")
-    _env_file(page, services)
+    _env_file(page, seen, services)
     if seen.workflow.calls:
         page.take(f"your own script {seen.workflow.calls[0][0]}, as a comment", seen.workflow.file)
         page.say("Your own script instead of all steps but those with `once`; see `wakeline docs script`.")
@@ -91,9 +91,13 @@ def _left_behind(services: list[Unit], text: str) -> Iterator[str]:
             yield printable(f"{unit.file}: ExecStart={unit.command}   → {why}")
 
 
-def _env_file(page: Page, services: list[Unit]) -> None:
+def _env_file(page: Page, seen: Repository, services: list[Unit]) -> None:
     """A file in the app's folder is shared by all releases; one elsewhere stays where it is."""
     unit = next((unit for unit in services if unit.env_file), None)
+    name, source = seen.dotenv
+    if unit is None and name and re.fullmatch(r"[\w./-]+", name):
+        page.ask(f"does the application read {name} on the machines? {source} speaks of it; else take these lines out")
+        page.add(f"shared = {listed(name)}   # below PATH/shared on every machine", f"env_file = {quoted(name)}")
     if unit is None:
         return
     name = unit.env_file.removeprefix(f"{unit.folder}/")
