@@ -95,6 +95,12 @@ def test_a_machine_is_told_where_the_ledger_stands_only_where_nothing_there_is_a
     assert stamp_to_say("c1", state=taken, machine="uat", fence=4) == ""
 
 
+def test_a_hold_by_a_new_name_stops_an_order_that_is_under_way_under_the_older_one():
+    """Found by the simulation (seed 1334): renamed, and put on hold, while a migration ran there."""
+    held = State(holds={"web": "a fair"}, renamed={"uat": "web"})
+    assert "web is on hold: a fair" in overtaken(held, machine="uat", fence=0)
+
+
 def test_attempts_and_what_ran_before_are_read_from_the_journal_whatever_else_stands_in_it():
     entries = [
         {"what": "attempt", "release": 3},

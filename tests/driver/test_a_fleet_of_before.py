@@ -9,7 +9,7 @@ import pytest
 from core.test_joining import fleet
 from core.test_state import made, set_up, state, taken
 from wakeline.core.model import Machine, Stage
-from wakeline.driver.deploying import _of_this_fleet, _something_to_walk
+from wakeline.driver.deploying import _of_this_fleet, _on_hold, _something_to_walk
 from wakeline.errors import Usage
 
 
@@ -35,3 +35,10 @@ def test_a_run_that_read_the_fleet_file_before_a_machine_was_renamed_is_run_agai
         _of_this_fleet(now, fleet())
     _of_this_fleet(now, renamed())
     _of_this_fleet(state(set_up("web", renamed_from="uat"), set_up("uat")), fleet())
+
+
+def test_a_hold_by_an_older_name_keeps_a_rollout_from_the_machine():
+    stages = [{"name": "all", "gates": True, "machines": [{"name": "web", "presence": "always"}]}]
+    held = ("held", {"machine": "uat", "why": "a fair"})
+    now = state(set_up("web", renamed_from="uat"), held, taken(), made(1, stages=stages))
+    assert _on_hold(now, now.releases[1]) == {"web": "a fair"}

@@ -94,7 +94,7 @@ def overtaken(state: State, *, machine: str, fence: int) -> str:
     """Why an order of rollout `fence` must not go on, as the ledger has it now; or nothing."""
     if state.lease.number > fence:
         return f"rollout {state.lease.number} has taken over from rollout {fence}"
-    for name in ("", machine):
+    for name in ("", *state.names_of(machine)):  # it may be renamed, and put on hold, while it is at work
         if name in state.holds:
             return f"{name or 'the fleet'} is on hold: {state.holds[name]}"
     return ""

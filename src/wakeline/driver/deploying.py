@@ -341,7 +341,7 @@ class _Desk:
             sent_before=release.sent,
             failed_before=frozenset(name for name, each in release.results.items() if each.outcome is Outcome.FAILED),
             once=frozenset(step.name for order in orders.values() for step in order.steps if step.once),
-            held={name: why for name, why in state.holds.items() if release.stage_of(name)},
+            held=_on_hold(state, release),
             receipted=receipts,
             preparable=frozenset(name for name, order in orders.items() if order.may_be_prepared),
             results=earlier,
@@ -411,6 +411,12 @@ def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
     }
     reached = (heard | set(state.machines)) - state.left
     return frozenset(m.name for m in fleet.machines if m.name in reached or m.renamed_from in reached)
+
+
+def _on_hold(state: State, release: Release) -> dict[str, str]:
+    """Why each machine of a release is on hold, by whatever name somebody said so."""
+    names = (name for stage in release.stages for name in stage.machines)
+    return {name: state.holds[each] for name in names for each in state.names_of(name) if each in state.holds}
 
 
 def _stages(fleet: Fleet) -> list[dict[str, object]]:

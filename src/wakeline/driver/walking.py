@@ -335,8 +335,8 @@ class Walk:
         if event["event"] != "finished" or event.get("outcome") != Outcome.WITHHELD.value:
             return False
         with contextlib.suppress(WakelineError):  # no news: it is withheld all the same
-            holds = (await self._holder.writer.read()).holds
-            return name in holds or "" in holds
+            now = await self._holder.writer.read()
+            return any(each in now.holds for each in ("", *now.names_of(name)))
         return False
 
     def _hear(self, order: Order, event: dict[str, Any], *, held: bool = False) -> None:
