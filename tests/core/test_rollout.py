@@ -329,6 +329,13 @@ def test_law_4_the_end_of_a_once_step_is_told_by_the_lead_alone_and_of_the_step_
     assert len(written(commands, "receipt")) == 1
 
 
+@pytest.mark.parametrize(("breaks_older", "may_wait"), [(False, True), (True, False)])
+def test_what_the_database_says_anyway_is_recorded_with_the_next_record_and_a_barrier_at_once(breaks_older, may_wait):
+    walk, _ = take(rollout(), awake("scheduler"))
+    _, commands = take(walk, OnceVerified("scheduler", "migrate", breaks_older))
+    assert [each.may_wait for each in commands if isinstance(each, Write)] == [may_wait]
+
+
 def test_the_silence_of_those_who_alone_are_left_is_not_waited_out():
     walk = rollout(stage("first", "a", "b", "c", always=("a",)), FRONTEND)
     walk, _ = take(walk, awake("a"), awake("b"))

@@ -192,6 +192,32 @@ def test_a_silent_machine_holds_the_walk_up_no_longer_when_the_others_are_done(t
     assert done.results == {"scheduler": Outcome.OK, "uat": Outcome.ASLEEP}
 
 
+class Wrote:
+    """Stands in for the lease: what goes on record in one push each."""
+
+    def __init__(self) -> None:
+        self.pushes: list[list[str]] = []
+
+    async def write(self, decide, **_more):
+        self.pushes.append([each.kind for each in decide(None)])
+
+
+def test_a_record_that_may_wait_goes_in_the_push_of_the_next_and_is_never_left_behind():
+    holder = Wrote()
+    party = Party({}, {}, lambda _: None, AgentFile(b"", "early"))
+    begun = rollout.Rollout(1, STAGES, "scheduler", {}, frozenset())
+    walked = Walk(begun, party=party, holder=holder, approve=lambda _, draft: draft, tell=lambda _: None)
+
+    async def obey():
+        await walked._obey([rollout.Write(Draft("receipt", {}), may_wait=True)])
+        assert holder.pushes == []
+        await walked._obey([rollout.Write(Draft("outcome", {})), rollout.Write(Draft("sent", {}))])
+        await walked._obey([rollout.Write(Draft("receipt", {}), may_wait=True), rollout.End("passed")])
+
+    asyncio.run(obey())
+    assert holder.pushes == [["receipt", "outcome", "sent"], ["receipt", "lease-freed"]]
+
+
 def heard(folder: Path) -> list[str]:
     return (folder / "heard").read_text().splitlines()
 

@@ -142,6 +142,20 @@ class First(DeployOrder):
         return self.current(world, {1}) if layout.current_release(world.path) is not None else []
 
 
+class Ahead(DeployOrder):
+    """What a machine of a later stage does: the release is laid out before its order, and taken by it."""
+
+    name = "ahead"
+    about = "a release that is prepared, and then ordered in the same conversation"
+
+    def go(self, world: World, under: Sequence[str] = ()) -> Told:
+        return world.run(self.order, under=under, ahead=True)
+
+    def again(self, world: World) -> list[str]:
+        ahead = world.run(self.order, ahead=True).events
+        return super().again(world) + ([] if any(each["event"] == "prepared" for each in ahead) else ["not prepared"])
+
+
 class GoBack(DeployOrder):
     """An order that is not healthy and goes back to what ran."""
 
@@ -449,7 +463,7 @@ class SetUp(Operation):
 
 OPERATIONS: tuple[type[Operation], ...] = (
     *(WriteJournal, Switch, AppendSqlite, AppendGit),
-    *(First, DeployOrder, RunOnce, GoBack, CatchUp, InPlace, SetUp),
+    *(First, DeployOrder, Ahead, RunOnce, GoBack, CatchUp, InPlace, SetUp),
 )
 
 

@@ -135,10 +135,13 @@ class World:
     def agent(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "wakeline.agent", "--home", str(self.home), *arguments]
 
-    def run(self, order: Order, *, under: Sequence[str] = (), fence: int = 1) -> Told:
-        """Push an order as a runner does; a claim that is wanted is given."""
-        word = {"do": "run", "order": order.to_json(), "fence": fence}
-        return self.talk([*under, *self.agent("run")], json.dumps(word).encode() + b"\n")
+    def run(self, order: Order, *, under: Sequence[str] = (), fence: int = 1, ahead: bool = False) -> Told:
+        """Push an order as a runner does; a claim that is wanted is given. With `ahead` it is prepared before."""
+        words = [
+            {"do": do, "order": order.to_json(), "fence": fence} for do in (["prepare", "run"] if ahead else ["run"])
+        ]
+        lines = b"".join(json.dumps(word).encode() + b"\n" for word in words)
+        return self.talk([*under, *self.agent("run")], lines)
 
     def talk(self, argv: Sequence[str], words: bytes = b"", *, ends: bool = False) -> Told:
         """Run a process to its end and hear it; `ends` says that nothing comes after the words. Raises Hung."""

@@ -147,9 +147,13 @@ class Send:
 
 @dataclasses.dataclass(frozen=True)
 class Write:
-    """Put this on record before anything that follows it in the list. The driver adds the fencing number."""
+    """Put this on record before anything that follows it in the list. The driver adds the fencing number.
+
+    What `may_wait` allows nothing and is found again by whoever lost it: it goes with the next record that does not.
+    """
 
     draft: Draft
+    may_wait: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,7 +329,8 @@ def _once_verified(rollout: Rollout, event: OnceVerified) -> tuple[Rollout, list
         return rollout, []  # a follower's check writes no receipt, one is enough, and an open claim ends by its own
     rollout = dataclasses.replace(rollout, receipted=rollout.receipted | {event.step})
     body = {"release": rollout.release, "step": event.step, "how": "verified", "breaks_older": event.breaks_older}
-    return rollout, [Write(Draft("receipt", body))]
+    # A barrier is known at once; else the database says the same to whoever asks it again.
+    return rollout, [Write(Draft("receipt", body), may_wait=not event.breaks_older)]
 
 
 def _once_ended(rollout: Rollout, event: OnceEnded) -> tuple[Rollout, list[Command]]:

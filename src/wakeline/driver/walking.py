@@ -99,6 +99,7 @@ class Walk:
         self._conversations: dict[str, Conversation] = {}
         self._agents: dict[str, asyncio.Future[_Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._may_wait: list[Draft] = []
         self._enough: dict[str, asyncio.Event] = {}
         self._began: dict[str, float] = {}
         self.lost_lease = ""
@@ -145,9 +146,12 @@ class Walk:
         """Records come before the acts that they allow, all of them in one push: ten machines that answer together
         get their orders together, not one push after the other.
         """
-        drafts = [command.draft for command in commands if isinstance(command, rollout.Write)]
+        writes = [command for command in commands if isinstance(command, rollout.Write)]
+        drafts = [*self._may_wait, *(write.draft for write in writes)]
         if any(isinstance(command, rollout.End) for command in commands):
             drafts.append(Draft("lease-freed", {}))
+        elif all(write.may_wait for write in writes):
+            self._may_wait, drafts = drafts, []
         await self._write(drafts)
         for command in commands:
             self._do(command)
@@ -155,6 +159,7 @@ class Walk:
     async def _write(self, drafts: list[Draft]) -> None:
         if not drafts:
             return
+        self._may_wait = []
         pins = {
             f"approved/{each.body['stage']}": next(iter(self._party.orders.values())).commit
             for each in drafts
