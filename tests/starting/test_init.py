@@ -221,6 +221,25 @@ def test_units_of_the_repository_say_more_than_a_script_that_restarts_them(tmp_p
     assert file.deploy.path == "/opt/shop-releases"
 
 
+@pytest.mark.parametrize(
+    ("said", "environment", "asked"),
+    [
+        ("    environment: staging\n", "staging", False),
+        ("    environment:\n      name: Live\n      url: https://example.org\n", "live", False),
+        ("    environment: ${{ inputs.to }}\n", "uat", True),
+        ("    environment: blue\n  other:\n    environment: green\n", "uat", True),
+        ("", "uat", True),
+    ],
+)
+def test_the_environment_is_that_of_the_workflow_else_guessed_from_a_machines_name_and_asked(
+    tmp_path, said, environment, asked
+):
+    text = f"jobs:\n  deploy:\n{said}    steps:\n      - run: ssh me@scheduler.example.org ./x\n"
+    draft, file = written(tmp_path, deploys(text + "      - run: ssh me@uat.example.org ./x\n"))
+    assert file.fleet.environment == environment
+    assert any(each.startswith("which environment") for each in draft.asked) == asked
+
+
 def test_an_address_that_is_a_secret_is_asked_for_by_its_name(tmp_path):
     draft, file = written(tmp_path, deploys("- run: ssh ${{ secrets.USER }}@${{ secrets.UAT_HOST }} ./x\n"))
     assert [each.name for each in file.fleet.machines] == ["uat"]

@@ -74,9 +74,10 @@ class Address:
 
 @dataclasses.dataclass(frozen=True)
 class Workflow:
-    """The workflow that deploys over ssh: whom it reaches, and the words it calls a script with."""
+    """The workflow that deploys over ssh: whom it reaches, the words it calls a script with, GitHub's environment."""
 
     file: str = ""
+    environment: str = ""
     addresses: tuple[Address, ...] = ()
     calls: tuple[tuple[str, ...], ...] = ()
 

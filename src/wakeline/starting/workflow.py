@@ -17,6 +17,9 @@ _SSH = re.compile(r"""(?<![\w/.-])ssh\s+(?P<options>-[^\n;&|]*?\s)?["']?(?P<to>[
 _PORT = re.compile(r"-p\s*(\d{1,5})\b")
 _KEY = r"(?m)^\s*{}:[ \t]*[\"']?([^\"'\n#]+)"
 _KEY_IN_BRACES = r"[{{,]\s*{}:[ \t]*(?:[\"']([^\"'\n]+)[\"']|([^\"'\n#,}}]+))"
+_ENVIRONMENT = re.compile(
+    r"(?m)^\s+environment:[ \t]*(?:\n\s+name:[ \t]*)?[\"']?([A-Za-z0-9][\w-]*)[\"']?[ \t]*(?:#.*)?$"
+)
 _CALL = re.compile(r"(?P<script>[\w./-]+\.sh)(?P<words>(?:[ \t]+[\w./=-]+)*)")
 
 
@@ -29,7 +32,13 @@ def read(file: str, text: str, *, scripts: Iterable[str]) -> Workflow:
         may_fail = bool(re.search(r"continue-on-error:\s*true", part))
         for to in [*_by_ssh(part), *_by_action(part)]:
             found.setdefault(to, _address(to, may_fail=may_fail))
-    return Workflow(file, tuple(found.values()), tuple(_calls(text, tuple(scripts))))
+    return Workflow(file, _environment(text), tuple(found.values()), tuple(_calls(text, tuple(scripts))))
+
+
+def _environment(text: str) -> str:
+    """The one environment of GitHub's whose secrets the jobs use; nothing for several, or one that is computed."""
+    found = set(_ENVIRONMENT.findall(text))
+    return found.pop() if len(found) == 1 else ""
 
 
 def _by_ssh(part: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from wakeline.starting.page import Page, listed, plain, printable, quoted
 
 _BESIDE = "-releases"
 _OF_ADDRESSES = frozenset({"ssh", "deploy", "server", "host", "hostname", "ip", "addr", "address"})
+_ENVIRONMENTS = frozenset({"uat", "staging", "test", "qa", "demo", "production"})
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\-]+\.service")
 _LISTENS = re.compile(r"(?:--bind[= ]|-b[= ]?|--port[= ]|--listen[= ]|runserver )\s*(?:[\w.\[\]*-]+:)?(\d{2,5})\b")
 
@@ -42,8 +43,12 @@ def write(seen: Repository) -> Draft:
 def _head(page: Page, seen: Repository) -> None:
     page.add("# Written by `wakeline init`. `wakeline docs` explains every key.", "")
     page.add(f"app = {quoted(plain(seen.name, otherwise='app'))}")
-    page.ask("which environment is this? production, uat, …")
-    page.add('environment = "production"')
+    environment = plain(seen.workflow.environment, otherwise="") if seen.workflow.environment else ""
+    if environment:
+        page.take(f"the environment {environment}", seen.workflow.file)
+    else:
+        page.ask("which environment is this? production, uat, …")
+    page.add(f"environment = {quoted(environment or _named_after(seen.workflow.addresses))}")
     if seen.url:
         page.take(f"the repository {seen.url}", "git's remote origin")
     else:
@@ -53,6 +58,13 @@ def _head(page: Page, seen: Repository) -> None:
     page.add(f"git = {quoted(seen.url or 'git@example.org:team/app.git')}")
     page.take(f"the branch {seen.branch}", "git")
     page.add(f"branch = {quoted(seen.branch)}", "")
+
+
+def _named_after(addresses: tuple[Address, ...]) -> str:
+    """A machine is often called after its environment. A guess, so it is asked about all the same."""
+    words = {word for name in _names(addresses) for word in name.split("-")}
+    found = sorted(words & _ENVIRONMENTS)
+    return found[0] if len(found) == 1 else "production"
 
 
 def _deploy(page: Page, seen: Repository, services: list[Unit]) -> None:
