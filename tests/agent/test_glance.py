@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from wakeline.agent import __main__ as whole
 from wakeline.agent import glance, lock
 from wakeline.edges import git
 
@@ -179,3 +180,37 @@ def _no_git(*_arguments: object, **_more: object) -> dict[str, str]:
 )
 def test_only_the_plain_catch_up_of_the_units_is_its_business(words, found):
     assert glance._asked(words) == found
+
+
+def brief(machine: Path) -> list | None:
+    return glance._brief(str(machine / "home"))
+
+
+def _be_named(machine: Path) -> None:
+    config = json.loads((home(machine) / "config.json").read_text())
+    (home(machine) / "config.json").write_text(json.dumps({**config, "machine_id": "m1"}))
+    (home(machine) / "reports" / "1.json").write_text('{"machine": "uat", "release": 3, "outcome": "ok"}')
+    (home(machine) / "reports" / "2.json").write_text("")
+
+
+def test_at_rest_the_brief_word_is_the_whole_agents(machine, capsys):
+    _be_named(machine)
+    asked = ["--home", str(machine / "home"), "status", "--brief"]
+    assert whole.main(asked) == 0
+    told = json.loads(capsys.readouterr().out)
+    more = {"claims": [], "last": {}}  # which only a person, or a once-step in doubt, asks for
+    assert [{**each, **more} for each in brief(machine)] == told
+    assert told[0]["reports"] == [{"machine": "uat", "release": 3, "outcome": "ok"}]
+
+
+@pytest.mark.parametrize(
+    "change", [_unconfirm, _leave_a_report, _be_in_place, _be_a_clone, _damage_the_config, _never_have_had_a_lock]
+)
+def test_whatever_is_not_at_rest_is_told_by_the_whole_agent(machine, change):
+    change(machine)
+    assert brief(machine) is None
+
+
+def test_a_machine_that_is_at_work_says_so_by_the_whole_agent(machine):
+    with lock.hold(home(machine) / "lock", wait_s=1):
+        assert brief(machine) is None

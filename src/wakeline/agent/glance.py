@@ -1,8 +1,9 @@
-"""Where an agent starts: a catch-up that finds no news ends here, before what carries out orders is imported.
+"""Where an agent starts: what finds everything at rest ends here, before what carries out orders is imported.
 
 A timer looks every few minutes on every machine, and nearly always there is nothing new: one question to the remote,
 one comparison with what was found when the ledger was last read in full. Anything else, and what is not plainly
-as it was, goes the whole way (agent/catch_up.py), which judges anew.
+as it was, goes the whole way (agent/catch_up.py), which judges anew. A runner that deploys what runs already asks
+`status --brief`, of all machines at once: nor does that need more than a few small files where nothing is going on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ _GIT_S = 60.0
 
 def main() -> int:
     """The agent's command line."""
-    asked = _asked(sys.argv[1:])
+    words = sys.argv[1:]
+    if len(words) == 4 and (words[0], *words[2:]) == ("--home", "status", "--brief"):
+        said = _brief(words[1])
+        if said is not None:
+            sys.stdout.write(json.dumps(said) + "\n")
+            return 0
+    asked = _asked(words)
     if asked is not None:
         code = _look(*asked)
         if code is not None:
@@ -65,6 +72,38 @@ def _look(home: str, app: str, environment: str) -> int | None:
     return 0
 
 
+def _brief(root: str) -> list[dict[str, Any]] | None:
+    """What every app here says of itself, as the whole agent would; None where one is not plainly at rest."""
+    said = []
+    for app, environment in ((each, name) for each in _names(root) for name in _names(f"{root}/{each}")):
+        folder = f"{root}/{app}/{environment}"
+        if not any(os.path.exists(f"{folder}/{name}") for name in ("config.json", "journal.jsonl")):  # noqa: PTH110
+            continue
+        config = _json(f"{folder}/config.json")
+        path, machine = config.get("path"), config.get("machine")
+        runs = _confirmed(path) if isinstance(path, str) else None
+        if runs is None or not isinstance(machine, str) or not machine or not _is_at_rest(folder, config):
+            return None
+        info = _json(f"{path}/releases/{runs}/.wakeline-release.json")
+        reports = [_json(f"{folder}/reports/{name}") for name in _names(f"{folder}/reports") if name.endswith(".json")]
+        ids = {
+            "machine_id": str(config.get("machine_id")) if config.get("local") else _machine_id(),
+            "boot_id": _first_line("/proc/sys/kernel/random/boot_id"),
+        }
+        runs_now = {"current": runs, "commit": info.get("commit", ""), "state": CONFIRMED, "edited": False}
+        rest = {"reports": [each for each in reports if each], "problem": "", "busy": False, "doing": {}}
+        names = {"app": app, "environment": environment, "machine": machine, "path": path}
+        said.append({**ids, **names, **runs_now, **rest})
+    return said
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - as below
+    except OSError:
+        return []
+
+
 def _confirmed(path: str) -> int | None:
     """The release that PATH/current points to, if it is a folder of ours that says it was confirmed."""
     try:
@@ -95,8 +134,12 @@ def _is_at_rest(folder: str, config: dict[str, Any]) -> bool:
 
 
 def _machine_id() -> str:
+    return _first_line("/etc/machine-id")
+
+
+def _first_line(path: str) -> str:
     try:
-        with open("/etc/machine-id", encoding="ascii", errors="replace") as file:  # noqa: PTH123 - as above
+        with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - as above
             return file.readline().strip()
     except OSError:
         return ""
