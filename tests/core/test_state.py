@@ -160,6 +160,14 @@ def test_a_machine_without_an_order_in_the_newest_approved_release_is_retired():
     assert decide(now, machine="uat", runs=1).verdict is Verdict.RETIRED
 
 
+def test_a_machine_that_had_been_taken_out_when_its_stage_was_approved_is_retired_and_takes_nothing_older():
+    """Found by the simulation: a release was carried on without it, and its looks ended in an error."""
+    without = ("approved", {"fence": 1, "release": 2, "stage": "frontend", "orders": {"web": {}}})
+    now = state(taken(), made(1), *approved(1, *BOTH), made(2), *approved(2, "scheduler"), without)
+    decision = decide(now, machine="uat", runs=0)
+    assert (decision.verdict, "uat is retired" in decision.why) == (Verdict.RETIRED, True)
+
+
 def test_a_machine_that_only_a_release_knows_which_came_to_nothing_is_new_and_not_retired():
     now = state(taken(), made(1, stages=STAGES[:1]), *approved(1, "scheduler"), made(2))
     decision = decide(now, machine="uat", runs=0)

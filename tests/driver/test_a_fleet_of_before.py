@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 import pytest
 
-from core.test_joining import fleet
+from core.test_joining import fleet, good, joined
 from core.test_state import made, set_up, state, taken
 from wakeline.core.model import Machine, Stage
-from wakeline.driver.deploying import _of_this_fleet, _on_hold, _something_to_walk
+from wakeline.driver.deploying import _as_it_is_now, _of_this_fleet, _on_hold, _something_to_walk
 from wakeline.errors import Usage
 
 
@@ -42,3 +43,18 @@ def test_a_hold_by_an_older_name_keeps_a_rollout_from_the_machine():
     held = ("held", {"machine": "uat", "why": "a fair"})
     now = state(set_up("web", renamed_from="uat"), held, taken(), made(1, stages=stages))
     assert _on_hold(now, now.releases[1]) == {"web": "a fair"}
+
+
+@pytest.mark.parametrize(("tip", "outdated", "goes"), [("c2", True, True), ("c3", True, True), ("c1", True, False)])
+def test_law_1_a_release_that_a_machine_joined_is_not_carried_on_with_a_fleet_file_of_before(tip, outdated, goes):
+    """Found by the simulation (seed 7458): a run had waited, and its file did not have the machine that had joined."""
+    release = state(taken(), *good(1, fleet="c1"), joined(1, fleet="c2")).releases[1]
+    code = types.SimpleNamespace(is_older=lambda one, other: one < other)
+    project = types.SimpleNamespace(tip=tip, code=code, is_outdated=lambda: outdated)
+    if goes:
+        _as_it_is_now(project, release)
+        return
+    with pytest.raises(Usage, match="release 1 was made with a newer fleet file"):
+        _as_it_is_now(project, release)
+    project.is_outdated = lambda: False  # the branch was rewritten, and its file is the one that was read
+    _as_it_is_now(project, release)

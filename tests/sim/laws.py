@@ -40,6 +40,7 @@ class Made:
     approved: set[str] = dataclasses.field(default_factory=set)
     sent: set[str] = dataclasses.field(default_factory=set)
     held: set[str] = dataclasses.field(default_factory=set)  # on hold at any time of its rollouts; "" is the fleet
+    orders: dict[str, set[str]] = dataclasses.field(default_factory=dict)  # whom each approval is for
     alone: bool = False  # somebody asked for one stage of it, whatever does not gate ahead of it
 
     def joins(self, machine: Mapping[str, Any], record: Mapping[str, Any]) -> None:
@@ -60,6 +61,11 @@ class Made:
         said = self.said.get(machine["name"], "")
         on_hold = machine["presence"] != "always" and self.held & {"", machine["name"]}
         return "on hold" if on_hold and said == "withheld" else said
+
+    def orders_for(self, machine: str) -> bool:
+        """Whether it is approved, and not held, in the stage of a machine that the approval has an order for."""
+        stage = self.stage_of(machine)
+        return stage is not None and self.runs_in(stage) and machine in self.orders.get(stage["name"], ())
 
     def runs_in(self, stage: Mapping[str, Any]) -> bool:
         """Whether it may run in a stage: approved there, and not held."""
@@ -204,6 +210,7 @@ class Observer:
 
     def _approved(self, record: Record) -> None:
         made, name = self.made[record.body["release"]], record.body["stage"]
+        made.orders.setdefault(name, set()).update(map(self._world.who, record.body["orders"]))
         if "machine" in record.body:
             self._joined(made, record.body)
             return
@@ -326,10 +333,10 @@ class Observer:
         if "" in self.holds or box.name in self.holds:
             return 0
         newest = max((made.number for made in self.made.values() if any(map(made.runs_in, made.stages))), default=0)
-        if not newest or not self.made[newest].stage_of(box.name):
+        stage = self.made[newest].stage_of(box.name) if newest else None
+        if stage is None or (self.made[newest].runs_in(stage) and not self.made[newest].orders_for(box.name)):
             return 0
-        stages = ((made, made.stage_of(box.name)) for made in self.made.values())
-        return max((made.number for made, stage in stages if stage and made.runs_in(stage)), default=0)
+        return max((made.number for made in self.made.values() if made.orders_for(box.name)), default=0)
 
     def is_left_behind(self, box: Box) -> int:
         """The release that a machine should have taken up by itself, and has not tried as often as it may; or 0."""

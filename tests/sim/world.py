@@ -80,6 +80,10 @@ class SimProject(Project):
         step = Step("migrate", "x", once=True, verify="y", breaks_older=breaks, timeout_s=300.0)
         return dataclasses.replace(self.file, steps=(step,) if self.world.migrates else ())
 
+    def is_outdated(self) -> bool:
+        """See Project.is_outdated."""
+        return self.world.fleet != self.file.fleet
+
     def pins(self, commit: str) -> dict[str, str]:
         """See Project.pins: where the branch of the second repository is."""
         return {each.path: f"f{self.world.further}" for each in self.file.repositories}
@@ -121,6 +125,7 @@ class World:
         self._last = State()
         self._commits: dict[int, tuple[int, bool, frozenset[tuple[str, str]]]] = {0: (0, False, frozenset())}
         self._ids = 0
+        self.fleets = 1
         self.further = 1
         self.has_further = self.random.random() < 0.3
         self.is_signed = self.random.random() < 0.3
@@ -195,6 +200,7 @@ class World:
             at = min(at, len(stages) - 1)
             stages[at] = dataclasses.replace(stages[at], machines=(*stages[at].machines, machine))
         self._arrives(machine, adopted=False)
+        self.fleets += 1
         self.fleet = dataclasses.replace(self.fleet, stages=tuple(stages))
         return machine
 
@@ -208,6 +214,7 @@ class World:
             for stage in self.fleet.stages
         ]
         lead = new if self.fleet.lead == old.name else self.fleet.lead
+        self.fleets += 1
         self.fleet = dataclasses.replace(self.fleet, stages=tuple(stages), lead=lead)
 
     def take_out(self, box: Box) -> None:
@@ -219,6 +226,7 @@ class World:
         ]
         stages = tuple(stage for stage in left if stage.machines)
         if gone.name != self.fleet.lead:
+            self.fleets += 1
             self.fleet = dataclasses.replace(self.fleet, stages=stages)
             self.out.add(box.name)
 
@@ -375,7 +383,7 @@ class World:
         file = FleetFile(self.fleet, "git", "main", "git", deploy, (), (), further)
         code: Any = Repository(self)
         ledger = self.ledger_of(name)
-        return SimProject(None, code, "", file, Writer(ledger, by=name), diary=ledger)
+        return SimProject(None, code, f"c{self.fleets}", file, Writer(ledger, by=name), diary=ledger)
 
     def write(self, by: str, decide: Callable[[State], list[Draft]]) -> None:
         """A person writes something on record, with nobody in between."""

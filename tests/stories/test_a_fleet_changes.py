@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from wakeline.driver.project import open_project
+
 THIRD = """
 [[stage]]
 name = "extra"
@@ -187,6 +189,21 @@ def test_a_machine_that_was_never_set_up_is_told_and_joins_after_setup(fleet):
     assert fleet.wakeline("setup", "extra", "--unsigned").code == 0
     assert fleet.wakeline("retry").code == 0
     assert fleet.serves("extra") == "two"
+
+
+def test_a_run_knows_when_the_fleet_file_has_changed_since_it_began(fleet, monkeypatch):
+    for name, value in fleet.environment.items():
+        monkeypatch.setenv(name, value)
+    fleet.commit("one")
+    begun = open_project(fleet.app)
+    fleet.commit("two")
+    assert not begun.is_outdated(), "a commit that changes no fleet file"
+    append(fleet, THIRD.format(root=fleet.root))
+    fleet.commit("three")
+    assert begun.is_outdated()
+    assert fleet.wakeline("deploy").code == 1, "extra was never set up"
+    made = next(r for r in fleet.log() if r["kind"] == "release-made")
+    assert made["fleet"] == fleet.git("rev-parse", "HEAD")
 
 
 def test_a_renamed_machine_keeps_its_place(fleet):

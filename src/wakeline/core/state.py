@@ -61,6 +61,7 @@ class Release:
     rollback_to: int = 0
     at: str = ""
     by: str = ""
+    fleet: str = ""  # the commit whose fleet file it was made with, or the one that a machine joined it by
     results: Mapping[str, MachineResult] = dataclasses.field(default_factory=dict)
     sent: frozenset[str] = frozenset()
     approved: frozenset[str] = frozenset()
@@ -215,6 +216,12 @@ class State:
             return None
         return self.joined.get((release.number, machine)) or self.orders.get((release.number, stage.name))
 
+    def orders_none(self, release: Release, machine: str) -> bool:
+        """True where the approval for a machine's stage was written without it: it had been taken out by then."""
+        record = self.approval(release, machine)
+        orders = record.body.get("orders") if record is not None else None
+        return isinstance(orders, Mapping) and machine not in orders
+
 
 def fold(records: Iterable[Record], *, start: State | None = None) -> State:
     """Read records in order on top of `start`. Raises BadLog for a record that a newer wakeline wrote, or nobody."""
@@ -299,6 +306,7 @@ def _release_made(folding: dict[str, Any], record: Record) -> None:
         rollback_to=int(body.get("rollback_to", 0)),
         at=record.at,
         by=record.by,
+        fleet=str(body.get("fleet", "")),
     )
     folding["requests"].pop(body.get("request", ""), None)
     if not body.get("rollback_to"):
@@ -389,7 +397,8 @@ def _approved(folding: dict[str, Any], record: Record) -> None:
         folding["joined"][number, record.body["machine"]] = record
     else:
         folding["orders"][number, stage] = record
-    _change_release(folding, number, approved=release.approved | {stage}, stages=release.stages)
+    more = {"stages": release.stages, "fleet": release.fleet}
+    _change_release(folding, number, approved=release.approved | {stage}, **more)
 
 
 def _with_one_more(release: Release, record: Record) -> Release:
@@ -408,7 +417,7 @@ def _with_one_more(release: Release, record: Record) -> Release:
     else:
         new = StagePlan(stage, (name,), always, bool(body["gates"]), bool(body.get("goes_on", False)))
         plans.insert(names.index(body["before"]) if body.get("before") in names else len(plans), new)
-    return dataclasses.replace(release, stages=tuple(plans))
+    return dataclasses.replace(release, stages=tuple(plans), fleet=str(body.get("fleet", release.fleet)))
 
 
 def _release_ended(folding: dict[str, Any], record: Record) -> None:

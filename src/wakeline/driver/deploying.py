@@ -278,6 +278,7 @@ class _Desk:
             raise _refusal(answer)
         if isinstance(answer, admission.CarryOn):
             release = state.releases[answer.release]
+            _as_it_is_now(self._project, release)
             _something_to_walk(release, self._project.file.fleet, stage=self._wish.stage)
             return _Admitted(release.number, self._project.file_at(release.commit))
         return _Admitted(answer.number, self._project.file_at(answer.commit), answer)
@@ -303,6 +304,7 @@ class _Desk:
     def _made(self, state: State, new: admission.NewRelease, fence: int) -> list[Draft]:
         fleet = self._project.file.fleet
         body = {"fence": fence, "release": new.number, "commit": new.commit, "pins": dict(new.pins), "lead": fleet.lead}
+        body["fleet"] = self._project.tip
         drafts = [Draft("release-made", {**body, "rollback_to": new.rollback_to, "stages": _stages(fleet)})]
         if new.rollback_to and state.newest:
             pins = dict(state.newest.pins)
@@ -367,6 +369,19 @@ def _still_there(release: Release, fleet: Fleet) -> tuple[StagePlan, ...]:
     """The stages of a release as today's fleet has their machines."""
     names = {machine.name for machine in fleet.machines}
     return tuple(left for stage in release.stages if (left := stage.among(names)).machines)
+
+
+def _as_it_is_now(project: Project, release: Release) -> None:
+    """Law 1: a release is carried on with the fleet file that it was made with, or a newer one.
+
+    Raises Usage for a run that has waited with an older one: it would leave out of their stages the machines that it
+    does not know.
+    """
+    if release.fleet in ("", project.tip) or project.code.is_older(release.fleet, project.tip):
+        return
+    if project.is_outdated():
+        text = f"release {release.number} was made with a newer fleet file than the one that this run has read"
+        raise Usage(text, hint="run it again")
 
 
 def _of_this_fleet(state: State, fleet: Fleet) -> None:

@@ -65,7 +65,8 @@ def _draft(project: Project, state: State, machine: Machine, joins: joining.Join
     key = approving.key_for(project, state)
     order = _order(project, state, machine, joins.release)
     approve = Approver(fleet.app, fleet.environment, {machine.name: order}, agent_file().digest, key)
-    where = {"gates": stage.gates, "goes_on": stage.goes_on, "before": joins.before}
+    where: dict[str, object] = {"gates": stage.gates, "goes_on": stage.goes_on, "before": joins.before}
+    where["fleet"] = project.tip
     body = {"release": joins.release, "stage": stage.name, "machine": machine.name, **where}
     return approve(state, Draft("approved", {**body, "presence": Presence(machine.presence).value}))
 

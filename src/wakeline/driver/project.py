@@ -44,6 +44,11 @@ class Project:
             raise Usage(f"commit {commit[:10]} has no {FILE}", hint="wakeline init writes one; commit and push it")
         return fleet_files.load(text, name=f"{commit[:10]}:{FILE}", workdir=_workdir())
 
+    def is_outdated(self) -> bool:
+        """Whether the branch has another fleet file by now than this run has read. Asks the remote."""
+        text = self.code.file(self.code.fetch(), FILE)
+        return text is not None and fleet_files.load(text, name=FILE, workdir=_workdir()) != self.file
+
     def pins(self, commit: str) -> dict[str, str]:
         """Where the branches of the further repositories are now, by the path that each is laid in at.
 
