@@ -38,7 +38,7 @@ def _run(verb: str, *, as_json: bool = False, **options: Any) -> None:
         code = render.show(module.run(Path.cwd(), **options), as_json=as_json)
     except WakelineError as error:
         code = render.show_error(error, verb=verb, as_json=as_json)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):  # click's word for Ctrl-C and Ctrl-D at a question
         code = int(ExitCode.INTERRUPTED)
     except Exception:  # noqa: BLE001 - the last line of defence, with its own exit code
         traceback.print_exc()
@@ -89,7 +89,12 @@ def retry(machine: str, as_json: bool, **asked: Any) -> None:
 def init(context: click.Context, as_json: bool) -> None:
     """Look at this repository and write a wakeline.toml for it; or what else there is to begin with."""
     if context.invoked_subcommand is None:
-        _run("init", as_json=as_json)
+        _run("init", ask=_ask if sys.stdin.isatty() and not as_json else None, as_json=as_json)
+
+
+def _ask(question: str, default: str) -> str:
+    """Put a question to the person at the terminal. What was asked of machines and files was cleaned already."""
+    return str(click.prompt(question, default=default, show_default=bool(default), err=True))
 
 
 @init.command()
