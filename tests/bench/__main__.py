@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import bars, figures, page, table
 from bench.machines import bed_of_machines
-from bench.modes import application, asleep, catch_up, command_line, ledger, links, many, without_a_gap
+from bench.modes import application, asleep, catch_up, command_line, ledger, links, many, profile, without_a_gap
 from bench.rounds import Rounds
 from bench.tools import Tool
 from bench.tools.ansible import AnsibleMitogen, AnsibleSteps, AnsibleTask
@@ -35,6 +35,7 @@ MODES = {
     "catch-up": catch_up.measure,
     "links": links.measure,
     "many": many.measure,
+    "profile": profile.measure,
     "ledger": ledger.measure,
     "command-line": command_line.measure,
     "without-a-gap": without_a_gap.measure,
@@ -58,7 +59,7 @@ def main() -> int:
         page.keep({**found, "bars": [each.to_json() for each in found["bars"]]}, asked.keep, command=_command(asked))
     if not asked.json:
         sys.stdout.write(table.render(found) + "\n" if "jobs" in found else "")
-        sys.stdout.write(bars.render(found["bars"]) + "\n")
+        sys.stdout.write(bars.render(found["bars"]) + "\n" if found["bars"] else "")
     sys.stdout.write(json.dumps({**found, "bars": [each.to_json() for each in found["bars"]]}) + "\n")
     return 0
 

@@ -32,6 +32,7 @@ SECTIONS = {
     "ledger": ("A long ledger", "ledger --rounds 5"),
     "application": ("A real application", "application --rounds 5"),
     "command-line": ("The command line", "command-line --rounds 15"),
+    "profile": ("Where the time goes", "profile --rounds 9"),
     "without-a-gap": ("No request lost", "without-a-gap"),
 }
 
@@ -95,8 +96,8 @@ def _section(name: str, found: Mapping[str, Any]) -> str:
     if "jobs" in found:
         parts += [f"![seconds a tool]({KEPT.name}/{name}.svg)", table.render(found).rstrip("\n"), _versions(found)]
     else:
-        parts.append(bars.render([bars.Bar(**each) for each in found["bars"]]).rstrip("\n"))
-        parts.append("\n".join(_figures(found)))
+        parts += [bars.render([bars.Bar(**each) for each in found["bars"]]).rstrip("\n")] if found["bars"] else []
+        parts += _figures(found)
     parts += [f"Not run: {tool}, because {why.splitlines()[0]}." for tool, why in found.get("not_run", {}).items()]
     return "\n\n".join(parts)
 
@@ -106,6 +107,20 @@ def _versions(found: Mapping[str, Any]) -> str:
 
 
 def _figures(found: Mapping[str, Any]) -> list[str]:
-    """The figures of a measurement as they are, one line each."""
+    """The figures of a measurement as they are: what has a smallest, a median and a largest as a table."""
     shown = {key: value for key, value in found.items() if key not in ("command", "host", "bars", "not_run")}
-    return [f"- {key}: `{json.dumps(value)}`" for key, value in shown.items()]
+    tables = {key: value for key, value in shown.items() if _is_table(value)}
+    lines = [f"- {key}: `{json.dumps(value)}`" for key, value in shown.items() if key not in tables]
+    return [
+        *(["\n".join(lines)] if lines else []),
+        *(
+            table.grid(
+                [[key, "smallest", "median", "largest"], *([name, *map(str, row)] for name, row in rows.items())]
+            )
+            for key, rows in tables.items()
+        ),
+    ]
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(row, list) and len(row) == 3 for row in value.values())

@@ -31,7 +31,7 @@ class Rounds:
         bed = machines.bed
         self.application = Application(folder / "checkout", remotes=bed.git, url_of=bed.git_url, name=app)
         self._folder = folder
-        self._ssh = write_ssh(folder, machines.all, key=machines.bed.key)
+        self.ssh = write_ssh(folder, machines.all, key=machines.bed.key)
         for tool in tools:
             self.add(tool)
         self.application.fill()
@@ -46,7 +46,7 @@ class Rounds:
         self._machines.make_place(tool.name)
         own = self._folder / tool.name
         own.mkdir()
-        config, known = self._ssh
+        config, known = self.ssh
         tool.prepare(Scene(tool.name, own, self._machines, self.application, config, known))
         self.tools.append(tool)
 

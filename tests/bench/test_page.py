@@ -61,3 +61,11 @@ def test_every_measurement_of_the_page_can_be_asked_for():
         asked = __main__.arguments(words.split())
         assert asked.what in ("tools", *__main__.MODES)
         assert set(asked.tools) <= set(__main__.TOOLS)
+
+
+def test_what_has_a_smallest_a_median_and_a_largest_is_a_table():
+    found = {"command": "c", "bars": [], "machines": 2, "legs_s": {"start": [0.1, 0.2, 0.3]}}
+    lines, grid = page._figures(found)
+    assert lines == "- machines: `2`"
+    assert "| start" in grid
+    assert "| 0.1" in grid
