@@ -138,6 +138,7 @@ CONFIRMED_7 = {"what": "confirmed", "release": 7}
         ([TO_7, CONFIRMED_7, TO_8, BACK_TO_7, FAILED_8], CutOff(8, back=True)),  # a boot moved `current` alone
         ([TO_7, CONFIRMED_7, TO_8, BACK_TO_7, IS_BACK_ON_7, FAILED_8], None),
         ([TO_7, TO_8, BACK_TO_7, IS_BACK_ON_7, FAILED_8], CutOff(7)),  # nobody has ever confirmed 7
+        ([TO_7, BACK_TO_6, TO_8, BACK_TO_7, IS_BACK_ON_7, FAILED_8], CutOff(7)),  # nor is it left (seed 8616)
         ([TO_7, {**BACK_TO_6, "ends": None}], None),  # by an agent of before, which never wrote that end
         ([{**TO_7, "release": 6}], None),
         ([{**BACK_TO_6, "was": "seven"}], None),

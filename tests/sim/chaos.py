@@ -266,7 +266,9 @@ class Chaos:
             box.start_catch_up()
 
     def _kill_agents(self) -> None:
-        self._a_box().kill_agents()
+        busy = [box for box in self.world.boxes.values() if box.lock is not None]
+        box = self.random.choice(busy) if busy and self.random.random() < 0.7 else self._a_box()
+        box.kill_agents()
 
     def _cut_a_link(self) -> None:
         name = self._a_box().name
@@ -312,7 +314,10 @@ class Chaos:
             self.world.write("ann", lambda _, name=machine: [Draft("unheld", {"machine": name})])
 
     def _retry_machine(self) -> None:
-        meant = settle._meant(self.world.fleet, self.world.machine_of(self.random.choice(self._in_the_fleet())).name)
+        boxes = self._in_the_fleet()
+        off = [box for box in boxes if not box.on]  # it has failed where it was not reached, and not tried yet
+        box = self.random.choice(off) if off and self.random.random() < 0.5 else self.random.choice(boxes)
+        meant = settle._meant(self.world.fleet, self.world.machine_of(box).name)
         said: list[str] = []
         self.world.write("ann", lambda state: [settle._retried(state, meant=meant, said=said)])
 

@@ -133,7 +133,7 @@ class Executing(Leading):
         self.world.observer.goes_back(box, way.to)
         box.disk.write("current", way.to)
         if start_services:
-            await self.work(0.5)
+            await self.work(3.0)  # what is being restarted is in trouble, and takes its time
             box.serves = way.to
             await self.work(0.01)
             box.write_journal(carrying_out.WENT_BACK, release=way.to, was=release)

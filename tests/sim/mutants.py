@@ -295,25 +295,11 @@ MUTANTS = (
         "return (machine,)",
     ),
     Mutant(
-        "a retry adds to the attempts that were left",
-        "10",
-        f"{_CATCH_UP}:decide",
-        "if tried >= ATTEMPTS:",
-        "if tried >= ATTEMPTS * (1 + retries):",
-    ),
-    Mutant(
         "a run that was cut off is left as it is",
         "7",
         f"{_CARRYING}:cut_off",
         "return CutOff(runs) if _has_no_end(runs, entries=entries) else None",
         "return None",
-    ),
-    Mutant(
-        "a way back that was cut off is left as it is",
-        "7",
-        f"{_CARRYING}:cut_off",
-        'if what == "switch-back":',
-        "if what is None:",
     ),
     Mutant(
         "a rollback leaves the second repository where it is",

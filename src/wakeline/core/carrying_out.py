@@ -171,8 +171,8 @@ def _has_no_end(release: int, *, entries: Sequence[Mapping[str, Any]]) -> bool:
         if what == "switch" and of == release:
             return True
         failed = what == "ended" and entry.get("outcome") == Outcome.FAILED.value
-        if (of == release and (failed or what == "confirmed")) or (
-            what == "switch-back" and entry.get("was") == release
-        ):
+        # A way back counts when it has been gone, or was begun by an agent that did not say when it had.
+        went_back = what == WENT_BACK or (what == "switch-back" and entry.get("ends") != WENT_BACK)
+        if (of == release and (failed or what == "confirmed")) or (went_back and entry.get("was") == release):
             return False
     return False
