@@ -12,7 +12,7 @@ from wakeline.agent.home import Home
 from wakeline.core.carrying_out import FRESH_S, LOOKS
 from wakeline.core.records import GENESIS, Draft, chain
 from wakeline.edges.ledgers import Log
-from wakeline.errors import Interrupted
+from wakeline.errors import Interrupted, LedgerError
 
 TAKEN = [Draft("lease-taken", {"fence": number, "holder": "ann", "length_s": 180}) for number in (1, 2)]
 RECORDS = chain(TAKEN, ids=["a", "b"], previous=GENESIS, at="t", by="ann")
@@ -66,3 +66,51 @@ def test_a_fresh_look_is_made_once(look):
     watch, ledger = look((FRESH_S / 2, 1), (FRESH_S / 2, 2))
     watch.check()
     assert len(ledger.reads) == 1
+
+
+def test_a_look_that_still_counts_is_asked_again_by_nobody(look):
+    watch, ledger = look((0.1, 1), (0.1, 2))
+    watch.begin()
+    watch.check()
+    watch.begin()
+    watch.check()
+    assert len(ledger.reads) == 1
+
+
+def test_law_8_a_look_that_counts_no_longer_is_made_anew(look):
+    watch, ledger = look((0.1, 1), (0.1, 2))
+    watch.check()
+    ledger.now_s += FRESH_S
+    with pytest.raises(Interrupted, match="rollout 2 has taken over"):
+        watch.check()
+
+
+def test_a_look_that_will_soon_count_no_longer_is_made_anew_beside_other_work(look):
+    watch, ledger = look((0.1, 1), (0.1, 2))
+    watch.check()
+    ledger.now_s += FRESH_S / 2
+    watch.begin()
+    with pytest.raises(Interrupted, match="rollout 2 has taken over"):
+        watch.check()
+
+
+def test_a_look_that_brought_no_news_is_made_again_though_it_was_just_now(look, monkeypatch):
+    watch, ledger = look((0.1, 2))
+    read = ledger.read_if_moved
+
+    def cannot(_since):
+        monkeypatch.setattr(ledger, "read_if_moved", read)
+        raise LedgerError("no answer")
+
+    monkeypatch.setattr(ledger, "read_if_moved", cannot)
+    watch.check()
+    watch.begin()
+    with pytest.raises(Interrupted, match="rollout 2 has taken over"):
+        watch.check()
+
+
+def test_law_5_the_barrier_of_a_way_back_is_asked_for_now(look):
+    watch, ledger = look((0.1, 1), (0.1, 2))
+    watch.check()
+    watch.barrier()
+    assert ledger.reads == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +39,9 @@ class Acting:
         self.stopping = ""
         self._words: list[Mapping[str, Any]] = []
         self._look: asyncio.Task[str] | None = None
-        self._looked_s = 0.0
+        self._looked_s = -math.inf
+        self._heard = False
+        self._answer = ""
         self._fence = 0
         self._stamp = ""
         self._order: Order | None = None
@@ -84,22 +87,24 @@ class Acting:
 
     def _begin_to_look(self) -> None:
         """See wakeline.agent.overtaken.Watch."""
-        if self._fence and self._look is None:
-            self._looked_s = self.world.loop.now
-            self._look = asyncio.create_task(self._overtaken())
+        is_young = carrying_out.is_young(looked_s=self._looked_s, now_s=self.world.loop.now)
+        if self._fence and self._look is None and not (self._heard and is_young):
+            self._look_now()
+
+    def _look_now(self) -> None:
+        self._looked_s = self.world.loop.now
+        self._look = asyncio.create_task(self._overtaken())
 
     async def _check_that_it_counts(self) -> None:
-        answer = ""
-        for _ in range(carrying_out.LOOKS):
-            self._begin_to_look()
+        for _ in range(carrying_out.LOOKS if self._fence else 0):
             if self._look is None:
-                return
-            answer = await self._look
-            self._look = None
-            if carrying_out.is_fresh(looked_s=self._looked_s, now_s=self.world.loop.now):
-                break
-        if answer:
-            raise Interrupted(f"stopped before the switch: {answer}")
+                if carrying_out.is_fresh(looked_s=self._looked_s, now_s=self.world.loop.now):
+                    break
+                self._look_now()
+            assert self._look is not None
+            self._answer, self._look = await self._look, None
+        if self._answer:
+            raise Interrupted(f"stopped before the switch: {self._answer}")
 
     async def _barrier_now(self) -> int:
         if not self._fence:
@@ -111,10 +116,12 @@ class Acting:
         return self.world.folded(log).barrier if log else 0
 
     async def _overtaken(self) -> str:
+        self._heard = False
         try:
             log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read_if_moved, self._stamp)
         except LedgerError:
             return ""
+        self._heard = True
         if log is None:
             return ""
         return carrying_out.overtaken(self.world.folded(log), machine=self.order.machine, fence=self._fence)

@@ -12,12 +12,13 @@ that still stands where that runner had it when it sent the order: nobody can ha
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from wakeline.agent.home import Home
-from wakeline.core.carrying_out import LOOKS, is_fresh, overtaken
+from wakeline.core.carrying_out import LOOKS, is_fresh, is_young, overtaken
 from wakeline.core.records import BadLog
 from wakeline.edges.ledgers import Ledger, open_ledger
 from wakeline.errors import Interrupted, LedgerError
@@ -38,14 +39,19 @@ class Watch:
     fence: int = 0
     stamp: str = ""
     _look: threading.Thread | None = None
-    _looked_s: float = 0.0
+    _looked_s: float = -math.inf
     _answer: str = ""
     _ledger: Ledger | None = None
     _state: State | None = None
     _known: int = 0
+    _heard: bool = False
 
     def begin(self) -> None:
-        """Start to read beside other work; `check` waits for it."""
+        """Start to read beside other work; `check` waits for it. Nothing where a look of just now has brought news."""
+        if not self._heard or not is_young(looked_s=self._looked_s, now_s=time.monotonic()):
+            self._begin()
+
+    def _begin(self) -> None:
         if self.fence and self._look is None:
             self._looked_s = time.monotonic()
             self._look = threading.Thread(target=self._read, daemon=True)
@@ -58,15 +64,17 @@ class Watch:
 
     def check(self) -> None:
         """Raises Interrupted when the order no longer counts. A look that began long ago is made again, and again."""
-        for _ in range(LOOKS):
+        if self._look is not None or not is_fresh(looked_s=self._looked_s, now_s=time.monotonic()):
             self._finish_looking()
+        for _ in range(LOOKS - 1):
             if is_fresh(looked_s=self._looked_s, now_s=time.monotonic()):
                 break
+            self._finish_looking()
         if self._answer:
             raise Interrupted(f"stopped before the switch: {self._answer}")
 
     def _finish_looking(self) -> None:
-        self.begin()
+        self._begin()
         if self._look is not None:
             self._look.join()
             self._look = None
@@ -79,7 +87,9 @@ class Watch:
             if self._ledger is None:
                 place = self.home.folder / "ledger"
                 self._ledger = open_ledger(url, app=self.home.app, environment=self.home.environment, workdir=place)
+            self._heard = False
             log = self._ledger.read_if_moved(self.stamp)
+            self._heard = True
             if log is None:
                 return
             from wakeline.core.state import fold  # noqa: PLC0415 - most orders find the ledger where the runner had it

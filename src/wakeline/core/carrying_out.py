@@ -90,6 +90,11 @@ def is_fresh(*, looked_s: float, now_s: float) -> bool:
     return now_s - looked_s <= FRESH_S
 
 
+def is_young(*, looked_s: float, now_s: float) -> bool:
+    """Whether a look will likely still count when it is asked for: then none is begun beside it."""
+    return now_s - looked_s <= FRESH_S / 2
+
+
 def overtaken(state: State, *, machine: str, fence: int) -> str:
     """Why an order of rollout `fence` must not go on, as the ledger has it now; or nothing."""
     if state.lease.number > fence:
