@@ -101,3 +101,16 @@ def test_a_release_that_is_laid_out_anew_keeps_the_name_of_its_commit(box):
     (box.path / "allowed").touch()
     assert box.run(order).events[-1]["outcome"] == "ok"
     until((box.path / "repository.git/refs/wakeline/releases/1").exists, "its commit is kept")
+
+
+def test_what_cannot_be_removed_fails_no_release_that_is_confirmed(box):
+    for number in (1, 2):
+        box.run(box.order(number, box.commit(f"v{number}"), keep=2))
+    script = SLOWLY.format(agent=str(box.agent), home=str(box.home), gate=str(box.root))
+    script = script.replace("    remove(folder)", "    raise PermissionError(13, 'Permission denied', str(folder))")
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    box.started.append(process)
+    talk = Talk(process)
+    talk.say(do="run", order=box.order(3, box.commit("v3"), keep=2).to_json(), fence=1)
+    assert talk.end()["outcome"] == "ok"
+    assert (process.returncode, box.current()) == (0, 3)
