@@ -43,8 +43,8 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "bars": [
             bars.at_most("wakeline --help, to python -c 'import click'", middle["help"] / middle["click"], LIMIT),
             bars.at_most(
-                "wakeline status --json less git's own time, to the same",
-                (middle["status"] - middle["git"]) / middle["click"],
+                "wakeline status --json, to the same and git's own time",
+                middle["status"] / (middle["click"] + middle["git"]),
                 LIMIT,
             ),
         ],

@@ -69,8 +69,8 @@ class LocalConnection:
         home = self._folder / "home"
         if not (home / "agent.pyz").exists():
             return None
-        argv = [sys.executable, str(home / "agent.pyz"), "--home", str(home), *arguments]
-        code, out, _ = await self.run(f"PYTHONDONTWRITEBYTECODE=1 exec {shlex.join(argv)}")
+        argv = [sys.executable, "-I", "-S", "-B", str(home / "agent.pyz"), "--home", str(home), *arguments]
+        code, out, _ = await self.run(f"exec {shlex.join(argv)}")
         return out.decode("utf-8", "replace") if code == 0 else None
 
     async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
