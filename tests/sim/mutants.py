@@ -93,9 +93,15 @@ MUTANTS = (
     Mutant(
         "a claim given before it is on record",
         "4",
-        f"{_ROLLOUT}:_once_wanted",
-        '[Write(Draft("claimed", body)), GiveClaim(event.machine, event.step, event.claim)]',
-        '[GiveClaim(event.machine, event.step, event.claim), Write(Draft("claimed", body))]',
+        "wakeline.driver.walking:Walk._obey",
+        """        await self._write(drafts)
+        for command in commands:
+            self._do(command)
+""",
+        """        for command in commands:
+            self._do(command)
+        await self._write(drafts)
+""",
     ),
     Mutant("a failed once-step is receipted", "4", f"{_ROLLOUT}:_once_ended", "if event.passed:", "if event:"),
     Mutant(
@@ -274,13 +280,6 @@ MUTANTS = (
     ),
     Mutant("a machine joins beside a rollout", "8", f"{_JOINING}:decide", "if not state.lease.free:", "if not state:"),
     Mutant(
-        "a renamed machine loses its hold",
-        "6",
-        f"{_STATE}:_rename",
-        'for kept in ("machines", "holds"):',
-        'for kept in ("machines",):',
-    ),
-    Mutant(
         "a machine that was renamed is left out of its stage",
         "1",
         "wakeline.driver.deploying:_something_to_walk",
@@ -312,7 +311,7 @@ MUTANTS = (
         "a machine that was taken out goes on to what it had an order in",
         "6",
         f"{_CATCH_UP}:decide",
-        "if not _name_in(present, names):",
+        "if not _name_in(present, names) or state.orders_none(present, _name_in(present, names)):",
         "if wanted is None:",
     ),
     Mutant(
