@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -43,24 +44,28 @@ def test_a_todo_line_with_nothing_below_that_it_is_about_is_no_question():
     assert list(questions('# TODO which?\nroles = ["a"]\n# TODO and this?\n\n# TODO last')) == []
 
 
+LIMIT_S = 60
+
+
 def at_a_terminal(place: Path, *typed: tuple[str, bytes]) -> tuple[int, str]:
     """`wakeline init` with somebody at its terminal, who types when the screen shows a question.
 
     Returns the exit code, and everything that the screen showed. The terminal is its own, so that Ctrl-C is a signal.
     """
     ours, theirs = pty.openpty()
-    command = ["setsid", "--ctty", "--wait", sys.executable, "-m", "wakeline", "init"]
+    command = ["env", "--default-signal=INT"]  # whoever runs the tests in the background ignores it, and so would we
+    command += ["setsid", "--ctty", "--wait", sys.executable, "-m", "wakeline", "init"]
     environment = {**os.environ, "NO_COLOR": "1", "TERM": "xterm"}
     child = subprocess.Popen(command, cwd=place, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     seen, waiting = b"", list(typed)
     with contextlib.suppress(OSError):  # EIO: the other side is gone
-        while chunk := os.read(ours, 65536):
+        while select.select([ours], [], [], LIMIT_S)[0] and (chunk := os.read(ours, 65536)):
             seen += chunk
             if waiting and waiting[0][0].encode() in seen[seen.rfind(b"\n") :]:
                 os.write(ours, waiting.pop(0)[1])
-    os.close(ours)
-    return child.wait(timeout=60), seen.decode()
+    os.close(ours)  # a terminal that is gone ends whoever still waits at it
+    return child.wait(timeout=LIMIT_S), seen.decode()
 
 
 ENVIRONMENT, ALWAYS, MAY = "which environment is this?", "is scheduler always on?", "may uat be switched off?"
