@@ -56,7 +56,8 @@ class Relay:
             heard[0] = True
 
         try:
-            await asyncio.gather(self._pass_on(reader, back, spoke), self._pass_on(there, writer, listened))
+            with contextlib.suppress(asyncio.CancelledError):  # the relay is closed; asyncio would print a trace of it
+                await asyncio.gather(self._pass_on(reader, back, spoke), self._pass_on(there, writer, listened))
         finally:
             back.close()
             writer.close()
