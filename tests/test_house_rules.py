@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,3 +107,12 @@ def test_every_file_that_a_page_names_is_there(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
     tests = re.findall(r"`(tests/[\w/.]+)`", text)
     assert [name for name in tests if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("chosen", ["not machines", "not slow"])
+def test_what_is_chosen_without_machines_boots_none(chosen):
+    """Seen: the marks were put on after `-m` had chosen, and `./dev test --quick` booted machines."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", "-m", chosen, "tests/machines"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, told.stdout[-2000:] + told.stderr[-2000:]
+    assert " deselected" in told.stdout

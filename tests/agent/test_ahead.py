@@ -12,6 +12,8 @@ from one_machine import name_of, processes, pythons, service, step, until
 
 from wakeline.core.model import SCRIPT, Layout
 
+pytestmark = pytest.mark.slow
+
 RELEASES = "releases"
 
 
@@ -57,7 +59,6 @@ def a_step(box):
     return step("build", f"echo ran >>{box.root}/ran")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("python", pythons(), ids=name_of)
 def test_what_was_prepared_is_taken_by_its_order_on_every_python(box, python):
     box.run(box.order(1, box.commit("one")))

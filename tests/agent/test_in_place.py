@@ -16,6 +16,8 @@ from wakeline.agent.home import home_of
 from wakeline.agent.in_place import what_runs
 from wakeline.core.model import Layout
 
+pytestmark = pytest.mark.slow
+
 IN_PLACE = {"layout": Layout.IN_PLACE}
 
 

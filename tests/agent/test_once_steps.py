@@ -12,6 +12,8 @@ from one_machine import healthy, is_alive, service, step, until
 
 from wakeline.agent import keeper
 
+pytestmark = pytest.mark.slow
+
 
 def migrate(box, run="echo did >>{db}", **more):
     """A database that is a file: it has what the release needs when the file is there."""
@@ -153,7 +155,6 @@ def test_a_killed_agent_leaves_a_running_once_step_alone_and_the_machine_knows_h
     assert ran(box) == 1
 
 
-@pytest.mark.slow
 def test_past_its_time_limit_a_once_step_is_not_ended_and_its_claim_stays_open(box):
     talk = box.run(lead(box, 1, migrate(box, f"echo $$ >{{root}}/pid; {SLOW}", timeout_s=1.0)))
     assert "stays open: wakeline resolve" in talk.events[-1]["cause"]

@@ -11,8 +11,9 @@ from one_machine import git, healthy, is_alive, name_of, pythons, service, step,
 
 from wakeline.core.model import Repository
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("python", pythons(), ids=name_of)
 def test_an_order_is_carried_out_on_every_python(box, python):
     commit = box.commit("one")

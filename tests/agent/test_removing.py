@@ -6,9 +6,12 @@ import stat
 import subprocess
 import sys
 
+import pytest
 from one_machine import Talk, step, until
 
 from wakeline.agent import removing
+
+pytestmark = pytest.mark.slow
 
 
 def test_what_is_set_aside_is_gone_under_its_name_and_then_altogether(tmp_path):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from one_machine import is_alive, service, step
 
+pytestmark = pytest.mark.slow
+
 PYTHON = sys.executable
 
 
@@ -75,7 +77,6 @@ def test_escapes_and_binary_bytes_are_cleaned(box):
     assert talk.of("output")[1]["text"] == "c"
 
 
-@pytest.mark.slow
 def test_ten_megabytes_on_one_line_are_cut_in_bounded_memory(box):
     run = f"""{PYTHON} -c "import sys; sys.stdout.write('x' * 10_000_000); print(); print('after')" """
     talk = box.run(box.order(1, box.commit(), steps=(step("build", run),)))
@@ -92,7 +93,6 @@ def test_logs_are_kept_on_the_machine_for_their_owner_alone(box):
     assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.slow
 def test_a_step_past_its_limit_is_ended_with_all_that_it_started(box):
     run = "sleep 300 & echo $! >../../pid; sleep 300"
     began = time.monotonic()
@@ -102,7 +102,6 @@ def test_a_step_past_its_limit_is_ended_with_all_that_it_started(box):
     assert not is_alive(int(box.text("pid")))
 
 
-@pytest.mark.slow
 def test_what_a_step_leaves_in_the_background_does_not_keep_it_from_ending(box):
     began = time.monotonic()
     last = box.run(box.order(1, box.commit(), steps=(step("build", "sleep 300 & echo done"),))).events[-1]
@@ -155,7 +154,6 @@ def test_an_output_that_names_its_release_is_made_again_and_says_why(box):
     assert box.text("releases/1/made/where.pth").strip().endswith("releases/1")
 
 
-@pytest.mark.slow
 def test_a_virtual_environment_made_at_its_place_is_shared_across_releases(box):
     run = f'{PYTHON} -m venv --without-pip "$WAKELINE_OUTPUT" && echo x >>../../runs'
     steps = (step("packages", run, inputs=("lock.txt",), outputs=(".venv",)),)

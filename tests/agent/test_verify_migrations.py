@@ -10,6 +10,8 @@ import pytest
 
 from wakeline.agent import verify_migrations
 
+pytestmark = pytest.mark.slow
+
 TOOL = verify_migrations.__file__
 HAS, LACKS, CANNOT_TELL = 0, 10, 1
 MANAGE = """\

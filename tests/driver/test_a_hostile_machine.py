@@ -27,6 +27,8 @@ from wakeline.edges.ledgers.sqlite import SqliteLedger
 from wakeline.edges.transports import Conversation, Lost
 from wakeline.edges.transports.local import LocalTransport
 
+pytestmark = pytest.mark.slow
+
 STAGES = (
     StagePlan("first", ("scheduler",), frozenset({"scheduler"}), True),
     StagePlan("second", ("uat",), frozenset(), False),

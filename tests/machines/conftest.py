@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands import Commands
 from machines.machine import Machine
 from machines.testbed import Testbed
 
@@ -97,39 +96,31 @@ WantedBy=multi-user.target
 TAKE_MINUTES = ("test_power_cuts", "test_random_moments", "test_bad_ground", "test_a_fleet_changes", "test_databases")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs root. Each worker has a testbed of its own. What takes minutes goes first."""
-    items.sort(
-        key=lambda item: next((n for n, name in enumerate(TAKE_MINUTES) if name in item.nodeid), len(TAKE_MINUTES))
-    )
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Everything here needs root. Each worker has a testbed of its own. What takes minutes goes first.
+
+    Marked before `-m` chooses, and sorted after the order was drawn.
+    """
     for item in items:
         if Path(item.path).parent == Path(__file__).parent:
             item.add_marker(pytest.mark.machines)
             item.add_marker(pytest.mark.slow)
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="boots machines, which needs root"))
+    chosen = yield
+    items.sort(
+        key=lambda item: next((n for n, name in enumerate(TAKE_MINUTES) if name in item.nodeid), len(TAKE_MINUTES))
+    )
+    return chosen
 
 
-@dataclasses.dataclass
-class Said:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return json.loads(self.out)["data"]
-
-
-class Fleet:
+class Fleet(Commands):
     """One app on two booted machines, and what can be done to it."""
 
     def __init__(self, testbed: Testbed, folder: Path) -> None:
+        super().__init__(folder / "checkout", {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "NO_COLOR": "1"})
         self.folder = folder
-        self.app = folder / "checkout"
         self.scheduler = testbed.machine("scheduler")
         self.uat = testbed.machine("uat")
         self.machines = {"scheduler": self.scheduler, "uat": self.uat}
@@ -137,8 +128,6 @@ class Fleet:
         self.remote = testbed.git / repository
         self.url = testbed.git_url(repository)
         self.git_daemon = testbed.git_daemon
-        self.begun: list[subprocess.Popen[str]] = []
-        self.environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "NO_COLOR": "1"}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.environment["WAKELINE_SIGNING_KEY"] = str(testbed.key)
         self.environment.update(testbed.write_ssh(folder, list(self.machines.values())))
@@ -183,32 +172,6 @@ class Fleet:
         self.git("commit", "-q", "--allow-empty", "-m", f"Version {version}")
         self.git("push", "-q", "-f", str(self.remote), "HEAD:main")
         return self.git("rev-parse", "HEAD")
-
-    def wakeline(self, *arguments: str, limit_s: float = 180.0, at: Path | None = None) -> Said:
-        command = [sys.executable, "-m", "wakeline", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=at or self.app,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=limit_s,
-            check=False,
-        )
-        return Said(done.returncode, done.stdout, done.stderr)
-
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "wakeline", *arguments]
-        pipe = subprocess.PIPE
-        begun = subprocess.Popen(command, cwd=self.app, env=self.environment, stdout=pipe, stderr=pipe, text=True)
-        self.begun.append(begun)
-        return begun
-
-    def end_what_runs(self) -> None:
-        """What a story that failed has left running would trouble the stories after it."""
-        for each in self.begun:
-            with each:  # closes its pipes, and waits
-                each.kill()
 
     def log(self) -> list[dict[str, Any]]:
         done = subprocess.run(

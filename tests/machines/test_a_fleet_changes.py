@@ -9,7 +9,8 @@ import subprocess
 
 import pytest
 
-from machines.conftest import UNIT, Said
+from commands import Said
+from machines.conftest import UNIT
 from machines.machine import Machine, until
 
 EXTRA = """

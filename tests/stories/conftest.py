@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from commands import Commands, Said
 
 FILE = """\
 app = "shop"
@@ -63,31 +63,23 @@ health = {{ run = "sh health.sh", within = "1s" }}
 """
 
 
-@dataclasses.dataclass
-class Said:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return json.loads(self.out)["data"]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A story is several deploys."""
+    for item in items:
+        if Path(item.path).parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.slow)
 
 
-class Fleet:
+class Fleet(Commands):
     """Everything that a story does to a fleet, and what can be seen of it from outside."""
 
     def __init__(self, root: Path, *, ledger: str = "", deploy: str = "") -> None:
+        super().__init__(root / "checkout", {**os.environ, "XDG_CACHE_HOME": str(root / "cache"), "NO_COLOR": "1"})
         self.root = root
-        self.app = root / "checkout"
-        self.environment = {**os.environ, "XDG_CACHE_HOME": str(root / "cache"), "NO_COLOR": "1"}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.secrets = [f"canary-{secrets.token_hex(8)}"]  # looked for after every story; a story may add its own
         self.environment["DATABASE_PASSWORD"] = self.secrets[0]
         self.heard: list[str] = []
-        self.begun: list[subprocess.Popen[str]] = []
         for name in ("scheduler", "uat"):
             (root / "machines" / name).mkdir(parents=True)
         (root / "database").touch()
@@ -121,32 +113,10 @@ class Fleet:
         self.git("push", "-qf", str(self.root / "remote.git"), "HEAD:main")
         return self.git("rev-parse", "HEAD")
 
-    def wakeline(self, *arguments: str) -> Said:
-        done = subprocess.run(
-            [sys.executable, "-m", "wakeline", *arguments],
-            cwd=self.app,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        self.heard += [done.stdout, done.stderr]
-        return Said(done.returncode, done.stdout, done.stderr)
-
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start the command and leave it running."""
-        command = [sys.executable, "-m", "wakeline", *arguments]
-        pipe = subprocess.PIPE
-        begun = subprocess.Popen(command, cwd=self.app, env=self.environment, stdout=pipe, stderr=pipe, text=True)
-        self.begun.append(begun)
-        return begun
-
-    def end_what_runs(self) -> None:
-        """What a story that failed has left running would trouble the stories after it."""
-        for each in self.begun:
-            with each:  # closes its pipes, and waits
-                each.kill()
+    def wakeline(self, *arguments: str, limit_s: float = 120.0, at: Path | None = None) -> Said:
+        said = super().wakeline(*arguments, limit_s=limit_s, at=at)
+        self.heard += [said.out, said.err]
+        return said
 
     def power(self, name: str, *, on: bool) -> None:
         switch = self.root / "machines" / name / "asleep"

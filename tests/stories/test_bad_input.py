@@ -8,8 +8,6 @@ import pytest
 
 from wakeline.core.records import record_from_line
 
-pytestmark = pytest.mark.slow
-
 
 def test_no_fleet_file(fleet):
     (fleet.app / "wakeline.toml").unlink()

@@ -53,6 +53,15 @@ def deploy_until_the_agent_is_killed(fleet) -> None:
     running.communicate()
 
 
+def killed_before_the_restart(fleet) -> None:
+    """Release 1 runs on the scheduler, and `current` is release 2, whose restart waits at the gate."""
+    restart = restarts_by_script(fleet)
+    fleet.commit("one", restart_sh=restart)
+    assert fleet.wakeline("deploy").code == 0
+    fleet.commit("two", restart_sh=waits(fleet) + restart)
+    deploy_until_the_agent_is_killed(fleet)
+
+
 def lease_is_free(fleet) -> bool:
     kinds = [r["kind"] for r in fleet.log() if r["kind"] in ("lease-taken", "lease-freed")]
     return kinds[-1] == "lease-freed"
@@ -159,11 +168,7 @@ def test_what_a_machine_did_after_the_runner_was_killed_is_on_record_at_the_next
 
 def test_an_agent_that_was_killed_between_switch_and_restart_is_made_up_for_at_the_next_look(fleet):
     """Seen: `current` was the new release, the services ran the old one, and catch-up found nothing to do."""
-    restart = restarts_by_script(fleet)
-    fleet.commit("one", restart_sh=restart)
-    assert fleet.wakeline("deploy").code == 0
-    fleet.commit("two", restart_sh=waits(fleet) + restart)
-    deploy_until_the_agent_is_killed(fleet)
+    killed_before_the_restart(fleet)
     assert (fleet.current("scheduler"), fleet.serves("scheduler")) == ("releases/2", "one")
     (fleet.root / "gate").touch()
     said = fleet.wakeline("catch-up", "scheduler")
@@ -173,11 +178,7 @@ def test_an_agent_that_was_killed_between_switch_and_restart_is_made_up_for_at_t
 
 def test_a_release_that_was_cut_off_and_then_gone_back_to_is_confirmed_at_the_next_look(fleet):
     """Seen by the simulation: the machine had no order any more of what it went back to, and left it as it was."""
-    restart = restarts_by_script(fleet)
-    fleet.commit("one", restart_sh=restart)
-    assert fleet.wakeline("deploy").code == 0
-    fleet.commit("two", restart_sh=waits(fleet) + restart)
-    deploy_until_the_agent_is_killed(fleet)
+    killed_before_the_restart(fleet)
     (fleet.root / "gate").touch()
     fleet.commit("three", restart_sh="exit 1")
     said = fleet.wakeline("deploy")

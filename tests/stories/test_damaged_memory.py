@@ -67,7 +67,6 @@ def behind(fleet):
     return fleet
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", [truncated, zeroed, flipped, newer])
 def test_a_machine_whose_memory_is_damaged_catches_up_all_the_same(behind, damage: Damage):
     files = memory_of(behind)
@@ -89,7 +88,6 @@ def test_a_machine_whose_memory_is_damaged_catches_up_all_the_same(behind, damag
     assert behind.serves("uat") == "three"
 
 
-@pytest.mark.slow
 def test_a_release_that_cannot_say_any_more_that_it_was_good_can_still_be_gone_back_to(behind):
     current = behind.root / "machines/uat/app/current"
     (current / ".wakeline-release.json").write_bytes(b"\0" * 50)
@@ -103,7 +101,6 @@ def test_a_release_that_cannot_say_any_more_that_it_was_good_can_still_be_gone_b
     assert json.loads((behind.root / "machines/uat/app/releases/1/.wakeline-release.json").read_text())["links"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", [truncated, zeroed, newer])
 def test_what_setup_wrote_is_not_guessed_at_and_the_machine_says_what_to_do(behind, damage: Damage):
     file = home_of(behind) / "config.json"
@@ -116,7 +113,6 @@ def test_what_setup_wrote_is_not_guessed_at_and_the_machine_says_what_to_do(behi
     assert (said.code, behind.serves("uat")) == (0, "two"), said.err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("which", ["home/shop/uat/ledger", "app"])
 @pytest.mark.parametrize("name", ["HEAD", "config", "objects"])
 def test_a_damaged_copy_of_the_ledger_or_of_the_code_is_made_anew(behind, which, name):

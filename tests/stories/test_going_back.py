@@ -1,10 +1,6 @@
 """Rollbacks, holds, retries, and what a person settles."""
 
-import pytest
-
 from stories.conftest import interrupt, until
-
-pytestmark = pytest.mark.slow
 
 
 def test_a_rollback_is_a_higher_release_and_a_sleeper_follows_it(fleet):

@@ -1,10 +1,6 @@
 """The scheduler first, the frontend only if it passed, migrations once; asleep is not failed, and catches up."""
 
-import pytest
-
 from wakeline.edges.agent_file import agent_file
-
-pytestmark = pytest.mark.slow
 
 
 def test_both_awake_the_scheduler_goes_first_and_the_migration_runs_once(fleet):

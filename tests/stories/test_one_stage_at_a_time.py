@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-pytestmark = pytest.mark.slow
-
 
 def test_stages_one_by_one_make_one_release(fleet):
     commit = fleet.commit("one")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from another import TOMORROW, Change, another_wakeline
-from stories.conftest import Fleet, Said
+from commands import Said
+from stories.conftest import Fleet
 
 KINDS = {"core/state.py": ('"sent": _sent,', '"sent": _sent,\n    "handed-over": _sent,')}
 SENDS = {"core/rollout.py": ('Draft("sent"', 'Draft("handed-over"')}
