@@ -30,7 +30,8 @@ def state(outcomes: dict[int, Outcome], held: frozenset[str] = frozenset()) -> S
             number, "c", (STAGE,), "uat", results=results, approved=frozenset({"web"}), held_stages=held
         )
         orders[number, "web"] = Record("i", "p", "approved", day(number), "ann", {})
-    return State(releases=releases, orders=orders)
+    spans = {"uat": (min(outcomes), max(outcomes))} if outcomes else {}
+    return State(releases=releases, orders=orders, spans=spans)
 
 
 UAT = Machine("uat", "ubuntu@uat", Presence.ON_DEMAND, max_behind_s=3 * DAY_S)

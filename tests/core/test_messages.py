@@ -9,9 +9,10 @@ import pytest
 
 from wakeline.core import diary, messages
 from wakeline.core.diary import Diary
+from wakeline.core.fold import fold
 from wakeline.core.model import Fleet, Machine, Presence, Receiver, Stage
 from wakeline.core.records import GENESIS, Draft, Record, chain
-from wakeline.core.state import State, fold
+from wakeline.core.state import State
 
 NAMES = ("scheduler", "uat", "web2")
 FLEET = Fleet(

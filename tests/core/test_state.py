@@ -8,8 +8,8 @@ import pytest
 from wakeline.core import carrying_out
 from wakeline.core.carrying_out import CutOff
 from wakeline.core.catch_up import ATTEMPTS, Verdict, decide
+from wakeline.core.fold import fold
 from wakeline.core.records import GENESIS, BadLog, Draft, chain
-from wakeline.core.state import fold
 
 STAGES = [
     {"name": "scheduler", "gates": True, "machines": [{"name": "scheduler", "presence": "always"}]},

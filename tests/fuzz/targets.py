@@ -20,9 +20,10 @@ from wakeline.agent.environment import parse_env_file
 from wakeline.agent.journal import Journal
 from wakeline.cli.lines import Lines
 from wakeline.core import carrying_out, check_in, once, rollout
+from wakeline.core.fold import KINDS, fold
 from wakeline.core.model import BadOrder, Order, Step, order_from_json
 from wakeline.core.records import GENESIS, BadLog, Draft, chain, record_from_line, verify
-from wakeline.core.state import KINDS, State, fold
+from wakeline.core.state import State
 from wakeline.driver.walking import Party, Walk
 from wakeline.edges.agent_file import AgentFile
 from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, Lost

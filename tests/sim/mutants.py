@@ -33,7 +33,7 @@ class Mutant:
 
 
 _ROLLOUT, _STATE, _ADMISSION = "wakeline.core.rollout", "wakeline.core.state", "wakeline.core.admission"
-_JOINING = "wakeline.core.joining"
+_JOINING, _FOLD = "wakeline.core.joining", "wakeline.core.fold"
 _CATCH_UP, _CARRYING, _ONCE = "wakeline.core.catch_up", "wakeline.core.carrying_out", "wakeline.core.once"
 
 MUTANTS = (
@@ -125,16 +125,16 @@ MUTANTS = (
         "not rollout.once <= rollout.receipted",
         "False",
     ),
-    Mutant("a failure holds nobody", "10", f"{_STATE}:_holds", "if Outcome.FAILED in outcomes", "if None in outcomes"),
-    Mutant("no claim is ever open", "4", f"{_STATE}:State.open_claims", "if not claim.ended", "if claim is None"),
+    Mutant("a failure holds nobody", "10", f"{_FOLD}:_holds", "if Outcome.FAILED in outcomes", "if None in outcomes"),
+    Mutant("no claim is ever open", "4", f"{_STATE}:State.open_claims", "(self.claims.values())", "()"),
     Mutant(
         "a receipt ends no claim",
         "4",
-        f"{_STATE}:_receipt",
-        '_end_claim(folding, body.get("claim", ""), ended="ok", cause="")',
+        f"{_FOLD}:_receipt",
+        'folding["claims"].pop(body.get("claim", ""), None)',
         "None",
     ),
-    Mutant("no barrier is raised", "5", f"{_STATE}:_receipt", "if breaks and _is_news(folding, body):", "if not body:"),
+    Mutant("no barrier is raised", "5", f"{_FOLD}:_receipt", "if breaks and _is_news(folding, body):", "if not body:"),
     Mutant(
         "an open claim blocks nobody",
         "4",
@@ -174,7 +174,7 @@ MUTANTS = (
     Mutant(
         "a waking machine takes what is not approved",
         "6",
-        f"{_STATE}:_release_made",
+        f"{_FOLD}:_release_made",
         'body["lead"],',
         'body["lead"], approved=frozenset(each.name for each in stages),',
     ),
@@ -182,8 +182,8 @@ MUTANTS = (
         "a waking machine takes the oldest",
         "6",
         f"{_CATCH_UP}:_newest_approved",
-        "in reversed(state.approved)",
-        "in state.approved",
+        "in state.approved(names)",
+        "in reversed([*state.approved(names)])",
     ),
     Mutant(
         "a waking machine tries for ever",

@@ -22,9 +22,10 @@ from sim.loop import PROCESS, Loop, Process
 from sim.machine import Box, Database
 from sim.store import Ledger, Store
 from wakeline.core import model
+from wakeline.core.fold import fold
 from wakeline.core.model import Fleet, Layout, Machine, Presence, Stage, Step
 from wakeline.core.records import Draft, Record
-from wakeline.core.state import State, fold
+from wakeline.core.state import State
 from wakeline.driver import approving, deploying, joining, leasing, waking, walking, writer
 from wakeline.driver.deploying import Wish
 from wakeline.driver.project import Project

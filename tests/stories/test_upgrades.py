@@ -13,7 +13,7 @@ from another import TOMORROW, Change, another_wakeline
 from commands import Said
 from stories.conftest import Fleet
 
-KINDS = {"core/state.py": ('"sent": _sent,', '"sent": _sent,\n    "handed-over": _sent,')}
+KINDS = {"core/fold.py": ('"sent": _sent,', '"sent": _sent,\n    "handed-over": _sent,')}
 SENDS = {"core/rollout.py": ('Draft("sent"', 'Draft("handed-over"')}
 OTHER = {"core/state.py": ('"""The fold:', '"""Another fold:')}
 FORGETS = {"core/state.py": ('"held": _held,', "")}

@@ -92,7 +92,7 @@ class Watch:
             self._heard = True
             if log is None:
                 return
-            from wakeline.core.state import fold  # noqa: PLC0415 - most orders find the ledger where the runner had it
+            from wakeline.core.fold import fold  # noqa: PLC0415 - most orders find the ledger where the runner had it
 
             records = log.records
             self._state = fold(records[self._known :], start=self._state)

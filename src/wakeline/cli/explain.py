@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 
-from wakeline.cli import standing
 from wakeline.cli.result import Result
 from wakeline.core import catch_up
 from wakeline.core.catch_up import CatchUp, Verdict
@@ -33,8 +33,8 @@ def run(folder: Path, *, machine: str) -> Result:
     state = asyncio.run(project.writer.read())
     runs = state.runs(machine)
     decision = catch_up.decide(state, machine=machine, runs=runs)
-    last = standing.latest(state, machine)
-    heard = f"; the last rollout that asked for it: release {last[0]}, {last[1].outcome.value}" if last else ""
+    last = state.last_word(machine)
+    heard = f"; the last rollout that asked for it: release {last[0].number}, {last[1].outcome.value}" if last else ""
     head = f"{machine} runs release {runs}, as far as the ledger knows" if runs else f"{machine} has run no release yet"
     lines = [f"{head}{heard}", f"when it looks at the ledger, {WILL[decision.verdict]}: {decision.why}"]
     lines += [
@@ -54,9 +54,8 @@ def _has_command(project: Project, machine: str) -> bool:
 
 def _newer(state: State, machine: str, than: int) -> list[Release]:
     """Those that say why it is where it is: the newest that may run in its stage, and all that came after that one."""
-    mine = [
-        release for number, release in sorted(state.releases.items()) if number > than and release.stage_of(machine)
-    ]
+    newer = itertools.takewhile(lambda release: release.number > than, state.releases_of([machine]))
+    mine = [release for release in newer if release.stage_of(machine)][::-1]
     runnable = [release.number for release in mine if _may_run(release, machine)]
     return [release for release in mine if release.number >= max(runnable, default=0)][-SHOWN_MAX:]
 

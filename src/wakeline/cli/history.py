@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,10 @@ def run(folder: Path, *, verify: bool, last: int) -> Result:
     if verify:
         line = f"{state.position} records, every hash fits; the last is {state.tip[:12]}"
         return Result("history", {"records": state.position, "tip": state.tip}, lines=[line])
-    chosen = sorted(state.releases, reverse=True)[:last]
-    rows = [_row(state.releases[number]) for number in chosen]
-    wide = max((len(name) for number in chosen for name in state.releases[number].results), default=0)
-    lines = [line for number in chosen for line in _lines(state, state.releases[number], wide)]
-    for row in rows:
-        row["receipts"] = {step: how for (number, step), how in state.receipts.items() if number == row["release"]}
+    chosen = list(itertools.islice(state.newest_first(), last))
+    rows = [{**_row(release), "receipts": state.receipts_of(release.number)} for release in chosen]
+    wide = max((len(name) for release in chosen for name in release.results), default=0)
+    lines = [line for release in chosen for line in _lines(state, release, wide)]
     return Result("history", {"releases": rows}, lines=lines or ["no release yet"])
 
 
@@ -48,7 +47,7 @@ def _lines(state: State, release: Release, wide: int) -> list[str]:
     back = f", back to what release {release.rollback_to} was" if release.rollback_to else ""
     head = f"release {release.number} ({release.commit[:10]}{back}): {release.ended or 'not walked to its end'}"
     rows = [f"    {name:<{wide}}  {_how(result)}" for name, result in release.results.items()]
-    receipts = {step: how for (number, step), how in state.receipts.items() if number == release.number}
+    receipts = state.receipts_of(release.number)
     rows += [f"    {step}: {_RECEIPTS.get(how, how)}" for step, how in receipts.items()]
     return [f"{head}; {release.at} by {release.by}", *rows]
 

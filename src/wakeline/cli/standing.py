@@ -19,10 +19,10 @@ def note(state: State, row: Mapping[str, Any], *, now_s: float) -> str:
         return f"at work: {number}{now['what']} since {now['since'][:19]}"
     if row["busy"]:
         return "at work now"
-    found = latest(state, name)
-    newest, result = found if found else (0, None)
-    if result is not None and newest > row["release"] and result.outcome in (Outcome.FAILED, Outcome.UNKNOWN):
-        return f"release {newest} {_ended(result)}"
+    newest, result = state.last_word(name) or (None, None)
+    bad = result is not None and result.outcome in (Outcome.FAILED, Outcome.UNKNOWN)
+    if newest and result and bad and newest.number > row["release"]:
+        return f"release {newest.number} {_ended(result)}"
     if row["presence"] == "asleep":
         return _asleep(state, row, now_s)
     if row["presence"] == "refused" or (row["cause"] and not row["release"]):
@@ -32,15 +32,6 @@ def note(state: State, row: Mapping[str, Any], *, now_s: float) -> str:
     if row["approved"] > row["release"]:
         return f"release {row['approved']} is approved for it: wakeline catch-up {name}"
     return str(row["cause"])
-
-
-def latest(state: State, machine: str) -> tuple[int, MachineResult] | None:
-    """The newest release that asked for this machine, and how it ended there."""
-    for number in sorted(state.releases, reverse=True):
-        result = state.releases[number].results.get(machine)
-        if result is not None and result.outcome not in (Outcome.WITHHELD, Outcome.SUPERSEDED):
-            return number, result
-    return None
 
 
 def next_steps(state: State, rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -32,7 +32,7 @@ def run(folder: Path) -> Result:
     machines = project.file.fleet.machines
     warnings = standing.next_steps(state, rows)
     warnings += [late for each in machines if (late := overdue(state, each, now_s=time.time()))]
-    data = {"release": max(state.releases, default=0), "machines": rows, "holds": dict(state.holds)}
+    data = {"release": state.highest, "machines": rows, "holds": dict(state.holds)}
     return Result("status", data, lines=lines, warnings=warnings)
 
 
@@ -80,7 +80,7 @@ def _doing(said: Any) -> dict[str, Any]:
 
 def _approved(state: State, machine: str) -> int:
     names = state.names_of(machine)
-    return max((r.number for r in state.approved if any(state.approval(r, name) for name in names)), default=0)
+    return next((r.number for r in state.approved(names) if any(state.approval(r, name) for name in names)), 0)
 
 
 def _head(project: Project, state: State) -> str:

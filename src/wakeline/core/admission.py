@@ -149,7 +149,7 @@ def _next_stage(state: State, *, commit: str, stage: str) -> Admission:
     newest = state.newest
     if newest and newest.commit == commit:
         return _carry_on(newest, stage=stage)
-    if newest and any(release.commit == commit for release in state.releases.values()):
+    if newest and any(release.commit == commit for release in state.newest_first()):
         why = f"release {newest.number} has begun since: this commit's release is superseded"
         return Refused(Blocked.SUPERSEDED, why, "wakeline status")
     return Refused(Blocked.NOT_BEGUN, f"there is no release of {commit[:10]} yet", "begin it with the first stage")
@@ -186,8 +186,7 @@ def _rollback_target(state: State, to: int) -> Release | Refused:
             return Refused(Blocked.NOTHING_GOOD, f"release {to} did not pass", "wakeline history")
         return chosen
     newest = state.newest
-    for number in sorted(state.releases, reverse=True):
-        release = state.releases[number]
+    for release in state.newest_first():
         if newest and _is_good(release) and not _is_same(release, newest) and not _was_left(state, release):
             return release
     return Refused(Blocked.NOTHING_GOOD, "no earlier release passed", "wakeline history")
@@ -207,4 +206,4 @@ def _is_same(one: Release, other: Release) -> bool:
 
 
 def _next_number(state: State) -> int:
-    return max(state.releases, default=0) + 1
+    return state.highest + 1

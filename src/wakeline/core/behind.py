@@ -7,6 +7,7 @@ arguments, in seconds since 1970.
 from __future__ import annotations
 
 import datetime
+import itertools
 
 from wakeline.core.model import Machine
 from wakeline.core.state import Release, State
@@ -18,7 +19,7 @@ def behind_since(state: State, machine: str) -> str:
     A machine that joined misses nothing from before it did.
     """
     runs = state.runs(machine)
-    newer = (release for number, release in state.releases.items() if number > runs)
+    newer = itertools.takewhile(lambda release: release.number > runs, state.releases_of([machine]))
     missed = [record.at for release in newer if (record := state.approval(release, machine))]
     return min(missed, default="")
 
@@ -52,13 +53,13 @@ def promise(release: Release, machine: Machine) -> str:
 
 def runs_before(state: State, number: int, machine: str) -> int:
     """The newest release below `number` that a machine is known to have run; 0 for none."""
-    return max((each for each in state.releases if each < number and _passed(state, each, machine)), default=0)
+    earlier = (each for each in state.releases_of([machine]) if each.number < number)
+    return next((each.number for each in earlier if each.passed_on(machine)), 0)
 
 
 def last_approved_before(state: State, number: int) -> Release | None:
     """The newest release below `number` that has passed, or been approved, in every stage of it."""
-    for each in sorted((each for each in state.releases if each < number), reverse=True):
-        release = state.releases[each]
+    for release in state.newest_first(below=number):
         if not release.failed and release.approved >= {stage.name for stage in release.stages}:
             return release
     return None
@@ -67,11 +68,6 @@ def last_approved_before(state: State, number: int) -> Release | None:
 def shown(seconds: float) -> str:
     """A length of time as it is written in the fleet file."""
     return _shown(seconds)
-
-
-def _passed(state: State, number: int, machine: str) -> bool:
-    result = state.releases[number].results.get(machine)
-    return result is not None and result.outcome.passed
 
 
 def _shown(seconds: float) -> str:

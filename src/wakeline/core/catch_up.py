@@ -67,9 +67,9 @@ def decide(
     attempts = attempts or {}
     if cut_off and (wanted is None or wanted.number <= runs):
         return _finish(state, cut_off, machine=machine, attempts=attempts)
-    if not state.approved:
+    present = state.present
+    if present is None:
         return CatchUp(Verdict.NOTHING, "no release is approved for it yet")
-    present = state.approved[-1]
     if not _name_in(present, names) or state.orders_none(present, _name_in(present, names)):
         return _without_order(state, present, machine)
     if wanted is None:
@@ -89,7 +89,7 @@ def decide(
 def _without_order(state: State, present: Release, machine: str) -> CatchUp:
     """Retired, or new: the newest approved release has no place for it, and an older one had or had not."""
     names = state.names_of(machine)
-    if any(_name_in(release, names) for number, release in state.releases.items() if number <= present.number):
+    if any(_name_in(release, names) for release in state.releases_of(names) if release.number <= present.number):
         stage = min(present.approved - present.held_stages)
         why = f"{machine} is retired: release {present.number}, the newest approved, has no order for it"
         return CatchUp(Verdict.RETIRED, why, release=present.number, stage=stage)
@@ -125,7 +125,7 @@ def _given_up(release: int, *, machine: str, tried: int) -> str:
 
 def _newest_approved(state: State, names: tuple[str, ...]) -> Release | None:
     """Highest number whose stage for this machine is approved and not held there."""
-    for release in reversed(state.approved):
+    for release in state.approved(names):
         name = _name_in(release, names)
         if state.approval(release, name) and not state.orders_none(release, name):
             return release

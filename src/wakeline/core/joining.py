@@ -39,14 +39,15 @@ def decide(state: State, fleet: Fleet, machine: str) -> Joining:
     stage = fleet.stage_of(machine)
     if stage is None:
         return None
-    if not state.approved:
+    present = state.present
+    if present is None:
         new = state.newest is not None and not _has(state, state.newest, machine)
         return Waits("no release is approved yet: the next deploy takes it along") if new else None
-    if _has(state, state.approved[-1], machine):
+    if _has(state, present, machine):
         return None
     if not state.lease.free:
         return Waits(f"{state.lease.holder} is at work on a release without it", again=True)
-    for release in reversed(state.approved):
+    for release in state.approved():
         if _has(state, release, machine):
             return None
         if not _may_run(release, stage, fleet):

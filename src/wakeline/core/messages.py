@@ -57,7 +57,7 @@ def due(state: State, fleet: Fleet, *, now_s: float, commits: Mapping[int, int] 
     spoken_of = {claim.release for claim in state.in_doubt} & {message.release for message in found}
     found += [_doubt(fleet, claim) for claim in state.in_doubt if claim.release not in spoken_of]
     found += _behind(state, fleet, now_s)
-    return sorted(found, key=lambda message: message.release or max(state.releases, default=0) + 1)
+    return sorted(found, key=lambda message: message.release or state.highest + 1)
 
 
 def together(messages: Iterable[Message]) -> list[Message]:
@@ -83,8 +83,8 @@ def _with(first: Message, other: Message) -> Message:
 
 def before(state: State, number: int) -> Release | None:
     """The release that was approved everywhere before this one: what its commits are counted from."""
-    earlier = (r for n, r in state.releases.items() if n < number and r.approved >= {s.name for s in r.stages})
-    return max(earlier, key=lambda release: release.number, default=None)
+    earlier = state.newest_first(below=number)
+    return next((r for r in earlier if r.approved >= {stage.name for stage in r.stages}), None)
 
 
 def _ended(state: State, now_s: float) -> Iterator[Release]:
@@ -129,7 +129,7 @@ def _count(state: State, release: Release, commits: int) -> str:
     there = sum(name in release.results and release.results[name].outcome.passed for name in names)
     more = [f"{commits} commit{'s' if commits != 1 else ''}"] if commits else []
     more += [f"back to release {release.rollback_to}"] if release.rollback_to else []
-    ran = [step for (number, step), how in state.receipts.items() if number == release.number and how == "ran"]
+    ran = [step for step, how in state.receipts_of(release.number).items() if how == "ran"]
     facts = ", ".join([*more, *(f"{step} ran" for step in ran)])
     return f"{there} of {len(names)} on {release.commit[:10]}" + (f" ({facts})." if facts else ".")
 
@@ -159,14 +159,11 @@ def _way_on(release: Release, doubts: list[Claim]) -> str:
 
 def _arrivals(state: State, now_s: float) -> Iterator[tuple[Release, str]]:
     """Sleepers that have spoken since, on the newest release that has a word on them."""
-    seen: set[str] = set()
-    for number in sorted(state.releases, reverse=True):
-        release = state.releases[number]
-        for name, result in release.results.items():
-            spoke = result.outcome.passed or result.outcome is Outcome.FAILED
-            if name not in seen and result.asleep_at and spoke and _is_news(result.at, now_s):
-                yield release, name
-        seen |= {name for name, each in release.results.items() if each.outcome not in _NOT_ASKED}
+    found = [(*word, name) for name in state.spans if (word := state.last_word(name))]
+    for release, result, name in sorted(found, key=lambda each: each[0].number, reverse=True):
+        spoke = result.outcome.passed or result.outcome is Outcome.FAILED
+        if result.asleep_at and spoke and _is_news(result.at, now_s):
+            yield release, name
 
 
 def _arrived(fleet: Fleet, arrival: tuple[Release, str]) -> Message:
@@ -215,8 +212,8 @@ def _overdue(state: State, fleet: Fleet, machine: Machine, now_s: float) -> Mess
 def asleep_since(state: State, machine: str) -> str:
     """When a machine that is asleep was first not there, of the releases in a row that found it so."""
     since = ""
-    for number in sorted(state.releases, reverse=True):
-        result = state.releases[number].results.get(machine)
+    for release in state.releases_of([machine]):
+        result = release.results.get(machine)
         if result is None or result.outcome in _NOT_ASKED:
             continue
         if result.outcome is not Outcome.ASLEEP:
@@ -227,11 +224,7 @@ def asleep_since(state: State, machine: str) -> str:
 
 def owed(state: State) -> frozenset[str]:
     """Machines that owe a word: the newest release that asked for them found them asleep, or heard no ending."""
-    newest: dict[str, Outcome] = {}
-    for _, release in sorted(state.releases.items()):
-        for name, result in release.results.items():
-            if result.outcome not in _NOT_ASKED:
-                newest[name] = result.outcome
+    newest = {name: word[1].outcome for name in state.spans if (word := state.last_word(name))}
     return frozenset(name for name, outcome in newest.items() if outcome in (Outcome.ASLEEP, Outcome.UNKNOWN))
 
 

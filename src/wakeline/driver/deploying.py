@@ -230,7 +230,7 @@ class _Desk:
         walked = [each for each in fleet.stages if self._wish.stage in ("", each.name)]
         machines = [machine for stage in walked for machine in stage.machines]
         late = tuple(why for machine in machines if (why := overdue(state, machine, now_s=time.time())))
-        receipts = {step: how for (number, step), how in state.receipts.items() if number == release.number}
+        receipts = state.receipts_of(release.number)
         stage = self._wish.stage
         return Result(release, fleet, ended, state.in_doubt, warnings, late, receipts, stage, held)
 
@@ -330,7 +330,7 @@ class _Desk:
             for name, result in release.results.items()
             if self._wish.stage and (stage := release.stage_of(name)) and stage.name != self._wish.stage
         }
-        receipts = frozenset(step for number, step in state.receipts if number == release.number)
+        receipts = frozenset(state.receipts_of(release.number))
         return rollout.Rollout(
             release.number,
             _still_there(release, self._project.file.fleet),
@@ -421,11 +421,12 @@ def _something_to_walk(release: Release, fleet: Fleet, *, stage: str) -> None:
 
 def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
     """Machines that setup has reached, or that have ever had an outcome of their own, without those that were left."""
-    heard = {
-        name for release in state.releases.values() for name, each in release.results.items() if each.outcome.passed
-    }
-    reached = (heard | set(state.machines)) - state.left
-    return frozenset(m.name for m in fleet.machines if m.name in reached or m.renamed_from in reached)
+
+    def has(name: str) -> bool:
+        passed = (each.passed_on(name) for each in state.releases_of([name]))
+        return name not in state.left and (name in state.machines or any(passed))
+
+    return frozenset(m.name for m in fleet.machines if has(m.name) or has(m.renamed_from))
 
 
 def _on_hold(state: State, release: Release) -> dict[str, str]:

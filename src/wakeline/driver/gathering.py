@@ -73,8 +73,8 @@ def _commits(project: Project, done: Result) -> tuple[Commit, ...]:
     """What is new on the machines, or what a rollback takes back; nothing for a first release: that is all there is."""
     release, state = done.release, project.writer.state
     if release.rollback_to:
-        left = [number for number in state.releases if number < release.number]
-        since, until = release.commit, state.releases[max(left)].commit if left else ""
+        left = next(state.newest_first(below=release.number), None)
+        since, until = release.commit, left.commit if left else ""
     else:
         before = behind.last_approved_before(state, release.number)
         since, until = before.commit if before else "", release.commit

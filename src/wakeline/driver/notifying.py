@@ -84,12 +84,13 @@ async def waiting(project: Project) -> dict[str, list[Message]]:
 def due(project: Project, state: State) -> list[Message]:
     """Everything that there is to tell, whoever has been told."""
     commits = {}
-    for number, release in state.releases.items():
-        earlier = messages.before(state, number)
+    for release in state.newest_first():
         at = messages.seconds_of(release.ended_at)
-        recent = at is not None and time.time() - at <= messages.KEPT_S
-        if recent and earlier and not release.rollback_to and project.code.has(earlier.commit):
-            commits[number] = len(project.code.subjects(earlier.commit, release.commit, most=_COMMITS_MAX))
+        if release.rollback_to or at is None or time.time() - at > messages.KEPT_S:
+            continue
+        earlier = messages.before(state, release.number)
+        if earlier and project.code.has(earlier.commit):
+            commits[release.number] = len(project.code.subjects(earlier.commit, release.commit, most=_COMMITS_MAX))
     return messages.due(state, project.file.fleet, now_s=time.time(), commits=commits)
 
 

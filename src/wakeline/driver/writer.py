@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from wakeline.core.fold import fold
 from wakeline.core.records import BadLog, Draft, Record, chain
-from wakeline.core.state import State, fold
+from wakeline.core.state import State
 from wakeline.edges.ledgers import Ledger, Log, memory
 from wakeline.errors import LedgerError
 
