@@ -1,5 +1,7 @@
 """Steps: what they see, what is told of their output, and when they are not run again."""
 
+import contextlib
+import re
 import stat
 import sys
 import time
@@ -7,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from one_machine import is_alive, service, step
+
+import peak
+from wakeline.agent import wire
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +88,64 @@ def test_ten_megabytes_on_one_line_are_cut_in_bounded_memory(box):
     lines = [each["text"] for each in talk.of("output")]
     assert [len(line) for line in lines] == [4096, 5]
     assert len(log(box, 1, "build")) < 10_000
+
+
+GIGABYTE = 1 << 30
+LINES = """
+import os, sys
+first, last = b"the beginning\\n", b"the very end\\n"
+os.write(1, first)
+line = b"%s" + b"\\n" * {newline}
+blob, left = line * (65536 // len(line)), {size}
+while left > 0:
+    left -= os.write(1, blob)
+os.write(1, b"\\n" + last)
+sys.exit({code})
+"""
+
+
+@pytest.mark.parametrize(("word", "newline"), [("y", 1), ("x" * 80, 1), ("x" * 5000, 1), ("x" * 5000, 0)])
+@pytest.mark.parametrize("once", [False, True])
+def test_a_step_that_prints_a_gigabyte_costs_neither_memory_nor_disk_and_its_end_is_kept(box, word, newline, once):
+    """Seen: its log took the whole gigabyte of the machine's disk."""
+    script = box.root / "print.py"
+    script.write_text((LINES % word).format(newline=newline, size=GIGABYTE, code=3))
+    more = {"once": True, "verify": "exit 10"} if once else {}
+    talk = box.start(box.order(1, box.commit(), lead=once, steps=(step("build", f"{PYTHON} {script}", **more),)))
+    memory = 0.0
+    while not talk.is_over:
+        memory = max(memory, *map(peak.peak_mib, [talk.process.pid, *keepers(talk.process.pid)]))
+        time.sleep(0.02)
+    cause = talk.end()["cause"]
+    assert cause.startswith("build: exit 3\n")
+    assert cause.endswith("the very end")
+    kept = log(box, 1, "build")
+    assert "the beginning\n" in kept
+    assert re.search(r"\n\[\d{8,} bytes of output are left out here\]\n", kept)
+    assert "\nthe very end\n" in kept
+    assert len(kept) < 40 << 20
+    assert (box.home / "shop/uat/journal.jsonl").stat().st_size < 200_000  # the cause is in it, fifteen lines
+    assert sum(len(str(event)) for event in talk.events) < 2 * wire.OUTPUT_BYTES
+    assert 0 < memory < 64, f"{memory:.0f} MiB"
+
+
+def keepers(pid: int) -> list[int]:
+    """The process that keeps a once-step company, which reads all that it prints."""
+    with contextlib.suppress(OSError):  # it has ended
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(each) for each in found if "keeper" in Path(f"/proc/{each}/cmdline").read_text()]
+    return []
+
+
+def test_a_secret_in_what_is_cut_is_not_shown_by_halves(box):
+    (box.path / "shared").mkdir(parents=True)
+    (box.path / "shared/.env").write_text("API_KEY=abcd1234efgh5678\n")
+    run = f"""{PYTHON} -c "import os; print('\\n'.join([os.environ['API_KEY']] * 1_500_000))" """
+    order = box.order(1, box.commit(), shared=(".env",), env_file=".env", steps=(step("build", run),))
+    talk = box.run(order)
+    assert talk.events[-1]["outcome"] == "ok"
+    for line in set(talk.text().splitlines()) | set(log(box, 1, "build").splitlines()):
+        assert line == "***" or line.startswith("["), line
 
 
 def test_logs_are_kept_on_the_machine_for_their_owner_alone(box):

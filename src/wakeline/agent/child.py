@@ -2,7 +2,8 @@
 
 The process edge runs a command and returns all of its output; a step may run for half an hour, print 10 MB on one line
 and must be stopped with everything that it started. So a step is a process group of its own, memory stays bounded, and
-a background process that keeps the output open cannot keep the step from ending.
+a background process that keeps the output open cannot keep the step from ending. Of a command that never stops printing
+the beginning and the end are handed on: neither its log nor whoever listens has to take a gigabyte.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+WHOLE_BYTES = 16 * 1024 * 1024
+_LINE_COSTS = 80  # each is cleaned, masked, written and told: a million empty ones are not nothing
 _LINE_KEPT = 16 * 1024
+_END_KEPT = 64 * 1024
 _READ = 64 * 1024
 _GRACE_S = 10.0
 _LINGER_S = 1.0
@@ -46,11 +50,12 @@ def run(
     feed: bytes = b"",
     spare: bool = False,
     leaves_behind: bool = False,
+    whole_bytes: int = WHOLE_BYTES,
 ) -> Ended:
     """Run a command to its end, or end it and all of its group: after `timeout_s`, or when `stop_fd` is readable.
 
     With `spare` it is never signalled: after `timeout_s` it is left to itself. With `leaves_behind` what it started
-    goes on when it has ended by itself.
+    goes on when it has ended by itself. Of output past `whole_bytes` only the last lines are handed on, when it ends.
     """
     started = time.monotonic()
     child = subprocess.Popen(  # noqa: S603 - the fleet file's own command; argv is /bin/sh -c COMMAND
@@ -70,7 +75,11 @@ def run(
         if child.stdin is not None:
             with contextlib.suppress(BrokenPipeError), child.stdin:  # it ended at once: its exit says why
                 child.stdin.write(feed)
-        why = _follow(child, on_line=on_line, ends=started + timeout_s, stop_fd=stop_fd)
+        lines = _Lines(on_line, whole_bytes=whole_bytes)
+        try:
+            why = _follow(child, lines, ends=started + timeout_s, stop_fd=stop_fd)
+        finally:
+            lines.end()
     finally:
         if spare:
             child.poll()
@@ -87,11 +96,10 @@ def run(
     return Ended(exit_code, time.monotonic() - started, why, timed_out)
 
 
-def _follow(child: subprocess.Popen[bytes], *, on_line: Callable[[bytes], None], ends: float, stop_fd: int) -> str:
+def _follow(child: subprocess.Popen[bytes], lines: _Lines, *, ends: float, stop_fd: int) -> str:
     """Read until the command has ended. Returns why we gave up on it, or nothing."""
     assert child.stdout is not None  # noqa: S101 - it was asked for as a pipe
     fd = child.stdout.fileno()
-    lines = _Lines(on_line)
     watched = [fd] + ([stop_fd] if stop_fd >= 0 else [])
     gone_since = 0.0
     open_end = True
@@ -113,7 +121,6 @@ def _follow(child: subprocess.Popen[bytes], *, on_line: Callable[[bytes], None],
             if not data:
                 with contextlib.suppress(subprocess.TimeoutExpired):  # it closed its output and goes on
                     child.wait(timeout=0.2)
-    lines.end()
     return ""
 
 
@@ -154,27 +161,55 @@ class Beside:
 
 
 class _Lines:
-    """Cuts a stream into lines and keeps only the beginning of a long one."""
+    """Cuts a stream into lines. Of a long line it keeps only the beginning, of a long stream the beginning and the end.
 
-    def __init__(self, on_line: Callable[[bytes], None]) -> None:
+    What is cut is cut so that no secret is: a line of which we have a piece that could end inside of one is not said.
+    """
+
+    def __init__(self, on_line: Callable[[bytes], None], *, whole_bytes: int) -> None:
         self._on_line = on_line
+        self._room = whole_bytes
         self._kept = bytearray()
         self._length = 0
+        self._end = b""
+        self._past = 0
 
     def feed(self, data: bytes) -> None:
+        if self._room > 0:
+            self._room -= len(data) + _LINE_COSTS * data.count(b"\n")
+            self._cut(data)
+            return
+        if not self._past:
+            self._on_line(b"[a lot of output: from here on only its last lines are kept]")
+        self._past += len(data)
+        self._end = (self._end + data)[-_END_KEPT:]
+
+    def end(self) -> None:
+        left_out = self._past - len(self._end)
+        if left_out > 0:
+            if len(self._kept) < _LINE_KEPT:
+                self._kept.clear()
+                self._length = 0
+            cut_off, _, self._end = self._end.partition(b"\n")
+            self._finish()
+            self._on_line(b"[%d bytes of output are left out here]" % (left_out + len(cut_off)))
+        self._cut(self._end)
+        self._finish()
+
+    def _cut(self, data: bytes) -> None:
         *whole, rest = data.split(b"\n")
         for part in whole:
             self._add(part)
             self._say()
         self._add(rest)
 
-    def end(self) -> None:
-        if self._length:
-            self._say()
-
     def _add(self, part: bytes) -> None:
         self._length += len(part)
         self._kept += part[: max(0, _LINE_KEPT - len(self._kept))]
+
+    def _finish(self) -> None:
+        if self._length:
+            self._say()
 
     def _say(self) -> None:
         self._on_line(bytes(self._kept))

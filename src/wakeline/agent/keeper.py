@@ -32,6 +32,7 @@ from wakeline.agent.journal import Journal
 RUNNING, ENDED, NOT_STARTED, NOBODY_KNOWS = "running", "ended", "not-started", "nobody-knows"
 _CARRIED = b"WAKELINE_CLAIM="
 _FOR_EVER_S = 10 * 365 * 86400.0
+_KEEPERS_MOST = 4  # what it hands on is cut already, and a byte that is no text has become three
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +126,7 @@ def start(
             keep_fds=(held, *keep_fds),
             feed=json.dumps(spec).encode(),
             spare=True,
+            whole_bytes=_KEEPERS_MOST * child.WHOLE_BYTES,
         )
     finally:
         os.close(held)

@@ -4,7 +4,8 @@ Laws that live here:
 
 - An accepted order is carried to its end, connection or not: an end that is gone, or one that has stopped reading,
   never blocks or ends the run. Only a `stop` (or SIGTERM) asks it to end early.
-- Text from commands is cleaned before it leaves: no terminal escapes, no control characters, lines of a bounded length.
+- Text from commands is cleaned before it leaves: no terminal escapes, no control characters, lines of a bounded length,
+  and of one order at most `OUTPUT_BYTES` of it. A step's log has more of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any, BinaryIO
 
 LINE_MAX = 4096
 _WORD_MAX = 64 * 1024 * 1024
-_WAITING_MAX = 5000
+OUTPUT_BYTES = 64 * 1024 * 1024
+_WAITING_BYTES = 4 * 1024 * 1024
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and friends: titles, links
@@ -48,6 +50,8 @@ class Channel:
         self._is_needed = False
         self._words: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
         self._waiting: collections.deque[bytes] = collections.deque()
+        self._waiting_bytes = 0
+        self._output_bytes = 0
         self._changed = threading.Condition()
         self._busy = False
         self._broken = writer is None
@@ -64,10 +68,13 @@ class Channel:
             return
         line = json.dumps({"event": event, **fields}, ensure_ascii=True).encode() + b"\n"
         with self._changed:
-            if event == "output" and len(self._waiting) >= _WAITING_MAX:
-                self.dropped += 1
-                return
+            if event == "output":
+                if self._waiting_bytes + len(line) > _WAITING_BYTES or self._output_bytes + len(line) > OUTPUT_BYTES:
+                    self.dropped += 1
+                    return
+                self._output_bytes += len(line)
             self._waiting.append(line)
+            self._waiting_bytes += len(line)
             self._changed.notify_all()
 
     def next_word(self, *, timeout_s: float) -> Mapping[str, Any] | None:
@@ -120,6 +127,7 @@ class Channel:
                 self._changed.wait_for(lambda: bool(self._waiting))
                 lines = list(self._waiting)
                 self._waiting.clear()
+                self._waiting_bytes = 0
                 self._busy = True
             try:
                 _write_all(writer.fileno(), b"".join(lines))
@@ -129,6 +137,7 @@ class Channel:
                 self._busy = False
                 if self._broken:
                     self._waiting.clear()
+                    self._waiting_bytes = 0
                 self._changed.notify_all()
             if self._broken:
                 return

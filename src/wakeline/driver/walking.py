@@ -29,6 +29,7 @@ _SILENCE_MARGIN_S = 300.0
 _ORDER_MARGIN_S = 3600.0
 _WAITS_S = 40.0  # an agent that was started early ends by itself when no order comes within a minute
 EVENTS_MAX = 20_000  # without lines of output; an order of a hundred steps says a few hundred things
+_CAUSE_MAX = 4000
 
 # What an agent says. Anything else from a machine is not shown and changes nothing: it must not pass for our own words.
 _SHOWN = frozenset(
@@ -101,6 +102,7 @@ class Walk:
         self._tasks: set[asyncio.Task[None]] = set()
         self._may_wait: list[Draft] = []
         self._enough: dict[str, asyncio.Event] = {}
+        self._stopped: dict[str, Conversation] = {}
         self._began: dict[str, float] = {}
         self.lost_lease = ""
         self._stopping = ""
@@ -189,7 +191,7 @@ class Walk:
             word = {"do": "claimed", "step": command.step, "claim": command.claim}
             self._start(self._say(command.machine, word))
         elif isinstance(command, rollout.Stop):
-            self._start(self._say(command.machine, {"do": "stop", "why": command.why}))
+            self._ask_to_stop(command)
 
     async def _knock(self, machine: Machine) -> None:
         """Knock, and go on knocking where nobody is there: a machine may wake before its stage, or behind our back."""
@@ -328,8 +330,11 @@ class Walk:
 
     async def _listen(self, order: Order, conversation: Conversation) -> None:
         """Hear a machine out. Raises Lost for one that says more than any agent does: it may no longer be ours."""
-        said = 0
+        said, greeted = 0, False
         async for event in conversation.events():
+            if event["event"] == "hello" and not greeted:  # each is a look at the ledger
+                greeted = True
+                self._start(self._collect(order.machine, event.get("reports")))
             said += event["event"] != "output"
             if said > EVENTS_MAX:
                 raise Lost(f"more than {EVENTS_MAX} events, which no agent has to say")
@@ -347,8 +352,6 @@ class Walk:
     def _hear(self, order: Order, event: dict[str, Any], *, held: bool = False) -> None:
         """Translate one event of the agent's; what is only for the eye goes to the renderer."""
         name, kind = order.machine, event["event"]
-        if kind == "hello":
-            self._start(self._collect(name, event.get("reports")))
         step = _step(order, str(event.get("step", "")))
         if kind == "claim_wanted" and step:
             self._events.put_nowait(rollout.OnceWanted(name, step.name, secrets.token_hex(8), step.breaks_older))
@@ -360,7 +363,8 @@ class Walk:
                 "" if passed else str(event.get("cause") or f"exit {event.get('exit')}, verify: {event.get('answer')}")
             )
             claim = str(event.get("claim", ""))
-            self._events.put_nowait(rollout.OnceEnded(name, step.name, claim, passed, cause, step.breaks_older))
+            ended = rollout.OnceEnded(name, step.name, claim, passed, cause[:_CAUSE_MAX], step.breaks_older)
+            self._events.put_nowait(ended)
         elif kind == "finished":
             self._ended(name, _outcome(event), str(event.get("cause", "")), was=event.get("was"), held=held)
             return
@@ -378,7 +382,14 @@ class Walk:
         now = time.monotonic()
         seconds = now - self._began.get(name, now)  # given up before its order was sent: it has not begun
         release = was if isinstance(was, int) else 0
-        self._events.put_nowait(rollout.Finished(name, outcome, cause[:4000], release, seconds, held))
+        self._events.put_nowait(rollout.Finished(name, outcome, cause[:_CAUSE_MAX], release, seconds, held))
+
+    def _ask_to_stop(self, command: rollout.Stop) -> None:
+        """Once in a conversation: one that asks for the same thing a million times is told so once."""
+        conversation = self._conversations.get(command.machine)
+        if conversation is not None and conversation is not self._stopped.get(command.machine):
+            self._stopped[command.machine] = conversation
+            self._start(self._say(command.machine, {"do": "stop", "why": command.why}))
 
     async def _say(self, name: str, word: Mapping[str, str]) -> None:
         conversation = self._conversations.get(name)

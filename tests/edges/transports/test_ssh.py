@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import peak
 from edges.transports import doors
 from edges.transports.doors import Door, FullHouse, Sshd, new_key, public, sign
 from wakeline.core.model import Machine
@@ -483,3 +484,16 @@ def test_a_command_that_does_not_end_and_an_sshd_that_stops_have_a_limit(start, 
 
     with pytest.raises(Lost):
         with_connection(transport, stop)
+
+
+FLOOD = "exec python3 -c 'import os\nwhile True: os.write({fd}, {word} * 4096)'"
+
+
+@pytest.mark.parametrize("fd", [1, 2])
+def test_a_command_that_prints_without_end_is_lost_in_bounded_memory(server, client, fd):
+    """Seen: all of it was read into memory, for whoever asked a machine that was taken over how it stands."""
+    transport = client(known=server.known_as("web"), port=server.port)
+    command = FLOOD.format(fd=fd, word='b"0123456789abcde\\n"')
+    with peak.measured() as memory, pytest.raises(Lost, match="bytes, which no agent writes"):
+        with_connection(transport, lambda connection: connection.run(command, limit_s=300.0))
+    assert memory.mib < 96, f"{memory.mib:.0f} MiB"

@@ -20,6 +20,7 @@ from wakeline.errors import WakelineError
 _NO_SUCH_COMMAND = (126, 127)  # the shell's own: not to be run, and not found
 LINE_BYTES_MAX = 1024 * 1024
 TEXT_BYTES_MAX = 16 * 1024 * 1024
+SAID_BYTES_MAX = 128 * 1024 * 1024  # twice what an agent hands on of an order's output (agent/wire.py), and all else
 Message = Mapping[str, Any]
 
 
@@ -57,6 +58,7 @@ class Conversation:
         self._writer = writer
         self._silence_s = silence_s
         self._exit_of = exit_of
+        self._heard_bytes = 0
         self._lost: tuple[type[Exception], ...] = (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, *lost)
 
     async def send(self, message: Message) -> None:
@@ -69,7 +71,10 @@ class Conversation:
             raise Lost(f"the contact was lost: {error or 'no answer'}") from error
 
     async def events(self) -> AsyncIterator[Message]:
-        """What the agent says, up to and with `finished`. Raises Lost when the stream ends before that."""
+        """What the agent says, up to and with `finished`.
+
+        Raises Lost when the stream ends before that, and for more than any agent says.
+        """
         while True:
             event = await self._event()
             yield event
@@ -80,19 +85,10 @@ class Conversation:
         """Everything that a short command of the agent's prints, for one that is no conversation."""
         try:
             self._writer.write_eof()
-            data = await asyncio.wait_for(self._all(), self._silence_s)
+            data = await asyncio.wait_for(all_of(self._reader), self._silence_s)
         except self._lost as error:
             raise Lost(f"the contact was lost: {error or 'no answer'}") from error
         return data.decode("utf-8", "replace")
-
-    async def _all(self) -> bytes:
-        said = bytearray()
-        while len(said) <= TEXT_BYTES_MAX:
-            data = await self._reader.read(65536)
-            if not data:
-                return bytes(said)
-            said += data
-        raise Lost(f"more than {TEXT_BYTES_MAX} bytes, which no agent writes")
 
     async def _event(self) -> Message:
         try:
@@ -105,6 +101,9 @@ class Conversation:
             raise Lost(f"a line of more than {LINE_BYTES_MAX} bytes, which no agent writes") from error
         if not line:
             await self._check_that_it_started()
+        self._heard_bytes += len(line)
+        if self._heard_bytes > SAID_BYTES_MAX:
+            raise Lost(f"more than {SAID_BYTES_MAX} bytes, which no agent writes")
         if not line.endswith(b"\n"):
             raise Lost("the contact ended before the agent's last word")
         try:
@@ -121,6 +120,17 @@ class Conversation:
             raise _no_python()
 
 
+async def all_of(reader: Any) -> bytes:
+    """A stream to its end. Raises Lost when it says more than any agent or command of ours does."""
+    said = bytearray()
+    while len(said) <= TEXT_BYTES_MAX:
+        data = await reader.read(65536)
+        if not data:
+            return bytes(said)
+        said += data
+    raise Lost(f"more than {TEXT_BYTES_MAX} bytes, which no agent writes")
+
+
 class Connection(Protocol):
     """An open way to one machine."""
 
@@ -131,7 +141,7 @@ class Connection(Protocol):
         """What the agent that is there says; None where there is none. Nothing is sent: looking changes nothing."""
 
     async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
-        """Run one small command of ours: exit code and both outputs."""
+        """Run one small command of ours: exit code and both outputs. Raises Lost for more than it has to say."""
 
     async def close(self) -> None:
         """Let go of it. What runs on the machine goes on."""

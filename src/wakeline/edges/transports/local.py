@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, folder_of, place
+from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, all_of, folder_of, place
 
 
 class LocalTransport:
@@ -40,6 +40,7 @@ class LocalConnection:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._children: list[asyncio.subprocess.Process] = []
+        self._ends: list[asyncio.ReadTransport] = []
 
     async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
         """See Connection.converse."""
@@ -49,20 +50,35 @@ class LocalConnection:
             os.utime(there)  # not one that nobody uses any more
         else:
             await place(self, agent, digest=digest, home=str(home), python=shlex.quote(sys.executable))
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(there),
-            "--home",
-            str(home),
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            limit=LINE_BYTES_MAX,
-            start_new_session=True,
-        )
+        said, says = os.pipe()
+        reader = await self._read(said)
+        try:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(there),
+                "--home",
+                str(home),
+                *arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=says,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        finally:
+            os.close(says)
         self._children.append(child)
-        return Conversation(child.stdout, child.stdin, silence_s=silence_s)
+        return Conversation(reader, child.stdin, silence_s=silence_s)
+
+    async def _read(self, said: int) -> asyncio.StreamReader:
+        """A pipe of our own, not the child's: one that we can close, so that nobody speaks to a contact that is gone.
+
+        Seen: an agent with more to say than was read waited for a reader as long as the runner lived.
+        """
+        reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        end, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(said, "rb", 0))
+        self._ends.append(end)
+        return reader
 
     async def look(self, *arguments: str) -> str | None:
         """See Connection.look."""
@@ -79,13 +95,34 @@ class LocalConnection:
         child = await asyncio.create_subprocess_exec(
             "/bin/sh", "-c", command, cwd=self._folder, stdin=pipe, stdout=pipe, stderr=pipe
         )
-        out, err = await asyncio.wait_for(child.communicate(feed), limit_s)
+        try:
+            out, err = await asyncio.wait_for(_communicate(child, feed), limit_s)
+        finally:
+            if child.returncode is None:
+                with contextlib.suppress(ProcessLookupError):  # it ended in this very moment
+                    child.kill()
         return child.returncode or 0, out, err
 
     async def close(self) -> None:
         """See Connection.close. The agent sees the end of its input and ends by itself."""
+        for end in self._ends:
+            end.close()
         for child in self._children:
             if child.stdin is not None:
                 child.stdin.close()
             with contextlib.suppress(asyncio.TimeoutError):  # an accepted order goes on without us
                 await asyncio.wait_for(child.wait(), 5)
+
+
+async def _communicate(child: asyncio.subprocess.Process, feed: bytes) -> tuple[bytes, bytes]:
+    out, err, _ = await asyncio.gather(all_of(child.stdout), all_of(child.stderr), _feed(child.stdin, feed))
+    await child.wait()
+    return out, err
+
+
+async def _feed(stdin: asyncio.StreamWriter | None, feed: bytes) -> None:
+    if stdin is not None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended: its exit code says why
+            stdin.write(feed)
+            await stdin.drain()
+        stdin.close()

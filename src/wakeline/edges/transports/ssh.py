@@ -23,7 +23,18 @@ from typing import TYPE_CHECKING, Any
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import HERE, MISSING, Conversation, Lost, NotReached, library, place, start_or_say, way
+from wakeline.edges.transports import (
+    HERE,
+    MISSING,
+    Conversation,
+    Lost,
+    NotReached,
+    all_of,
+    library,
+    place,
+    start_or_say,
+    way,
+)
 from wakeline.edges.transports.trust import Trusted
 
 if TYPE_CHECKING:
@@ -285,9 +296,12 @@ class SshConnection:
     async def run(self, command: str, *, feed: bytes = b"", limit_s: float = 60.0) -> tuple[int, bytes, bytes]:
         """See Connection.run."""
         async with self._no_longer_there():
-            done = await asyncio.wait_for(self._connection.run(command, input=feed, encoding=None), limit_s)
-        code = done.exit_status if done.exit_status is not None else -1
-        return code, _bytes(done.stdout), _bytes(done.stderr)
+            process = await asyncio.wait_for(self._connection.create_process(command, encoding=None), _OPENING_S)
+            try:
+                out, err = await asyncio.wait_for(_communicate(process, feed), limit_s)
+            finally:
+                process.close()
+        return process.exit_status if process.exit_status is not None else -1, out, err
 
     @contextlib.asynccontextmanager
     async def _no_longer_there(self) -> AsyncIterator[None]:
@@ -301,5 +315,15 @@ class SshConnection:
         await _let_go(self._connection)
 
 
-def _bytes(output: bytes | str | None) -> bytes:
-    return output.encode() if isinstance(output, str) else bytes(output or b"")
+async def _communicate(process: Any, feed: bytes) -> tuple[bytes, bytes]:
+    """Feed a process and hear it to its end, in bounded memory. Raises Lost for more than a command of ours says."""
+    out, err, _ = await asyncio.gather(all_of(process.stdout), all_of(process.stderr), _feed(process.stdin, feed))
+    await process.wait_closed()
+    return out, err
+
+
+async def _feed(stdin: Any, feed: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended: its exit code says why
+        stdin.write(feed)
+        await stdin.drain()
+        stdin.write_eof()
