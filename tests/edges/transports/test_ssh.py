@@ -410,13 +410,13 @@ def test_an_agent_that_is_there_is_started_by_one_question(server, client, monke
     asked: list[str] = []
 
     async def counted(connection: SshConnection) -> str:
-        create = connection._connection.create_process
+        create = connection._connection.create_session
 
-        async def noting(command, **more):
+        async def noting(session, command, **more):
             asked.append(command)
-            return await create(command, **more)
+            return await create(session, command, **more)
 
-        monkeypatch.setattr(connection._connection, "create_process", noting)
+        monkeypatch.setattr(connection._connection, "create_session", noting)
         return await status(connection)
 
     assert with_connection(transport, status) == "[]\n"
@@ -429,6 +429,15 @@ def test_a_login_shell_that_speaks_first_is_told_in_words_and_is_no_lost_contact
     with pytest.raises(NotReached) as caught:
         with_connection(client(known=server.known_as("web"), port=server.port), status)
     assert (caught.value.phase, "'Welcome!'" in caught.value.cause) == (Phase.AGENT, True), caught.value
+
+
+def test_a_login_that_prints_without_end_is_told_in_words(start, client):
+    """Seen: a first line past what a line may have ended as a bug of ours."""
+    server = start("ForceCommand exec tr '\\\\0' x </dev/zero")
+    with peak.measured() as memory, pytest.raises(NotReached) as caught:
+        with_connection(client(known=server.known_as("web"), port=server.port), status)
+    assert (caught.value.phase, "'something endless'" in caught.value.cause) == (Phase.AGENT, True), caught.value
+    assert memory.mib < 96, f"{memory.mib:.0f} MiB"
 
 
 def test_phase_agent_by_a_folder_that_cannot_be_written(server, client, tmp_path):
@@ -497,3 +506,22 @@ def test_a_command_that_prints_without_end_is_lost_in_bounded_memory(server, cli
     with peak.measured() as memory, pytest.raises(Lost, match="bytes, which no agent writes"):
         with_connection(transport, lambda connection: connection.run(command, limit_s=300.0))
     assert memory.mib < 96, f"{memory.mib:.0f} MiB"
+
+
+@pytest.mark.parametrize("word", ["{}", '{"event": "output", "text": "' + "x" * 3000 + '"}', "x"])
+def test_an_agent_that_speaks_without_end_is_lost_in_bounded_memory(server, client, tmp_path, word):
+    """Seen: 780 MiB held of 128 MiB that were said, in asyncssh's own streams (edges/transports/spoken.py)."""
+    agent = agent_file()
+    hostile = tmp_path / "home" / "agents" / agent.digest
+    hostile.mkdir(parents=True)
+    said = word if word == "x" else f"{word}\n"
+    (hostile / "__main__.py").write_text(f"import os\nwhile True: os.write(1, {said.encode()!r} * 64)")
+    transport = client(known=server.known_as("web"), port=server.port)
+
+    async def listen(connection: SshConnection) -> int:
+        conversation = await connection.converse("run", agent=agent.data, digest=agent.digest, silence_s=300.0)
+        return len([event["event"] async for event in conversation.events()])
+
+    with peak.measured() as memory, pytest.raises(Lost):
+        with_connection(transport, listen)
+    assert memory.mib < 32, f"{memory.mib:.0f} MiB"

@@ -19,7 +19,7 @@ import shlex
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
@@ -35,6 +35,7 @@ from wakeline.edges.transports import (
     start_or_say,
     way,
 )
+from wakeline.edges.transports.spoken import WINDOW_BYTES, Spoken
 from wakeline.edges.transports.trust import Trusted
 
 if TYPE_CHECKING:
@@ -258,10 +259,10 @@ class SshConnection:
     async def converse(self, *arguments: str, agent: bytes, digest: str, silence_s: float) -> Conversation:
         """See Connection.converse. One question when the agent is there, and three when it is sent."""
         command = start_or_say(self._home, digest, *arguments)
-        process, word = await self._start(command)
+        spoken, word = await self._start(command)
         if word == MISSING:
             await place(self, agent, digest=digest, home=self._home)
-            process, word = await self._start(command)
+            spoken, word = await self._start(command)
         if word != HERE:
             said = word.decode("utf-8", "replace").strip()[:80]
             hint = "let the login shell's own files print nothing for a command"
@@ -269,22 +270,29 @@ class SshConnection:
 
         async def exit_of() -> int | None:
             async with self._no_longer_there():
-                await asyncio.wait_for(process.wait_closed(), silence_s)
-            code: int | None = process.exit_status
+                await asyncio.wait_for(spoken.channel.wait_closed(), silence_s)
+            code: int | None = spoken.channel.get_exit_status()
             return code
 
-        return Conversation(process.stdout, process.stdin, silence_s=silence_s, lost=(self._errors,), exit_of=exit_of)
+        return Conversation(spoken.reader, spoken, silence_s=silence_s, lost=(self._errors,), exit_of=exit_of)
 
-    async def _start(self, command: str) -> tuple[Any, bytes]:
-        """A process, and the first line that it says."""
+    async def _start(self, command: str) -> tuple[Spoken, bytes]:
+        """What a command says, and the first line of it."""
         async with self._no_longer_there():
-            process = await asyncio.wait_for(self._connection.create_process(command, encoding=None), _OPENING_S)
-            word = bytes(await asyncio.wait_for(process.stdout.readline(), _OPENING_S))
+            opened = self._connection.create_session(
+                Spoken,  # type: ignore[arg-type] # asyncssh is imported late, so it is a session by what it can do
+                command,
+                encoding=None,
+                window=WINDOW_BYTES,
+            )
+            channel, session = await asyncio.wait_for(opened, _OPENING_S)
+            spoken = cast(Spoken, session)
+            word = await asyncio.wait_for(_first_line(spoken.reader), _OPENING_S)
             if not word:
-                await asyncio.wait_for(process.wait_closed(), _OPENING_S)
-        if not word and process.exit_status is None:
+                await asyncio.wait_for(channel.wait_closed(), _OPENING_S)
+        if not word and channel.get_exit_status() is None:
             raise Lost("the contact was lost before the agent was started")
-        return process, word
+        return spoken, word
 
     async def look(self, *arguments: str) -> str | None:
         """See Connection.look."""
@@ -313,6 +321,13 @@ class SshConnection:
     async def close(self) -> None:
         """See Connection.close."""
         await _let_go(self._connection)
+
+
+async def _first_line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError:  # more than a line may have: its beginning is gone, and says nothing anyway
+        return b"something endless"
 
 
 async def _communicate(process: Any, feed: bytes) -> tuple[bytes, bytes]:
