@@ -129,12 +129,14 @@ class Agent(Executing):
         await self._catch_up_safely(boot=False, wait_s=GLANCE_S)
 
     async def boot(self) -> None:
-        """Before the services, then the services, then after them."""
+        """The unit before the services."""
         try:
             await asyncio.wait_for(self._catch_up_safely(boot=True, wait_s=GLANCE_S), 120.0)
         except asyncio.TimeoutError:
             self.box.let_lock_go(self.process)
-        self.box.serves = self.box.current
+
+    async def confirm(self) -> None:
+        """The unit after the services."""
         await self.work(1.0)
         if await self.box.hold(self.process, wait_s=GLANCE_S):
             await self._confirm_switch()

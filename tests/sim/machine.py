@@ -228,7 +228,18 @@ class Box:
 
         process = self.begin(f"{self.name}-catch-up-{self.world.fresh_id('p')}")
         agent = Agent(self, process, None)
+        if boot:
+            process.on_end.append(lambda which=self.boots: self._start_services(which))
         self.world.run(process, agent.boot() if boot else agent.timer())
+
+    def _start_services(self, boot: int) -> None:
+        """systemd does so when the unit before them is over, however that came; a second unit comes after them."""
+        from sim.agent import Agent  # noqa: PLC0415 - same
+
+        if self.on and self.boots == boot:
+            self.serves = self.current
+            process = self.begin(f"{self.name}-confirm-{self.world.fresh_id('p')}")
+            self.world.run(process, Agent(self, process, None).confirm())
 
     def begin(self, name: str) -> Process:
         """A process of this machine."""
@@ -253,7 +264,7 @@ class Box:
         self.world.observer.lost_power(self)
 
     def power_on(self) -> None:
-        """It boots: one unit before the services, one after them."""
+        """It boots: one unit before the services, then these, and one after them."""
         self.on = True
         self.boots += 1
         self.start_catch_up(boot=True)
