@@ -17,7 +17,7 @@ def prepares(commands) -> list[str]:
 
 def test_law_1_a_later_stage_is_prepared_and_sent_nothing_before_the_gate_has_passed():
     walk, commands = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), Prepared("uat"))
-    assert (sent(commands), prepares(commands)) == (["scheduler"], ["uat"])
+    assert (sent(commands), prepares(commands)) == (["scheduler"], ["scheduler", "uat"])
     _, commands = take(walk, ok("scheduler"))
     assert (sent(commands), prepares(commands)) == (["uat"], [])
 
@@ -30,21 +30,29 @@ def test_law_1_what_was_prepared_behind_a_gate_that_failed_is_withheld():
     assert sent(commands) == ["scheduler"]
 
 
-def test_the_lead_s_own_order_goes_out_before_anybody_is_asked_to_prepare():
+def test_a_machine_prepares_while_its_order_is_put_on_record_and_before_anybody_who_waits_for_it():
     _, commands = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"))
-    assert [type(command).__name__ for command in commands] == ["Write", "Send", "Prepare"]
+    assert [type(command).__name__ for command in commands] == ["Prepare", "Write", "Send", "Prepare"]
+    assert prepares(commands) == ["scheduler", "uat"]
 
 
-def test_a_stage_whose_turn_it_is_prepares_nothing():
+def test_who_waits_for_its_turn_in_the_same_stage_prepares_as_well():
     both = stage("all", "a", "b", always=("a",))
-    _, commands = take(rollout(both, at_once={"all": 1}), awake("a"), awake("b"))
-    assert (sent(commands), prepares(commands)) == (["a"], [])
+    _, commands = take(rollout(both, at_once={"all": 1}, preparable=frozenset("ab")), awake("a"), awake("b"))
+    assert (sent(commands), prepares(commands)) == (["a"], ["a", "b"])
+
+
+def test_law_5_who_waits_for_the_lead_in_its_own_stage_prepares_as_well():
+    both = stage("all", "scheduler", "b", always=("scheduler",))
+    walk = rollout(both, once=frozenset({"migrate"}), preparable=frozenset({"scheduler", "b"}))
+    _, commands = take(walk, awake("scheduler"), awake("b"))
+    assert (sent(commands), prepares(commands)) == (["scheduler"], ["scheduler", "b"])
 
 
 @pytest.mark.parametrize("knock", [asleep, refused])
 def test_who_does_not_answer_prepares_nothing(knock):
     _, commands = take(rollout(preparable=BOTH), awake("scheduler"), knock("uat"))
-    assert prepares(commands) == []
+    assert prepares(commands) == ["scheduler"]
 
 
 def test_a_machine_that_wakes_while_the_gate_is_at_work_prepares_as_well():
@@ -63,7 +71,7 @@ def test_a_machine_that_wakes_while_the_gate_is_at_work_prepares_as_well():
 )
 def test_in_place_on_hold_or_never_set_up_prepares_nothing(changes):
     _, commands = take(rollout(**{"preparable": BOTH, **changes}), awake("scheduler"), awake("uat"))
-    assert prepares(commands) == []
+    assert prepares(commands) == ["scheduler"]
 
 
 @pytest.mark.parametrize("end", [StopAsked("Ctrl-C"), StopAsked("the lease was taken over"), failed("scheduler")])
@@ -78,7 +86,7 @@ def test_a_rollout_that_comes_to_nothing_prepares_nothing_more(end):
 def test_a_machine_is_asked_once_however_often_it_is_heard_of():
     walk, commands = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), Prepared("uat"), awake("uat"))
     _, more = take(walk, Prepared("uat"), OnceWanted("scheduler", "migrate", "c1"))
-    assert prepares([*commands, *more]) == ["uat"]
+    assert prepares([*commands, *more]) == ["scheduler", "uat"]
 
 
 def test_only_so_many_ask_the_remote_at_once_and_the_nearest_stage_goes_first():
@@ -93,7 +101,7 @@ def test_only_so_many_ask_the_remote_at_once_and_the_nearest_stage_goes_first():
 def test_one_stage_alone_prepares_no_other():
     walk = rollout(SCHEDULER, FRONTEND, preparable=BOTH, only_stage="scheduler")
     _, commands = take(walk, awake("scheduler"), ok("scheduler"))
-    assert prepares(commands) == []
+    assert prepares(commands) == ["scheduler"]
 
 
 def test_an_order_goes_out_while_its_machine_still_prepares():

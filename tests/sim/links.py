@@ -102,7 +102,7 @@ class Conversation:
     def __init__(self, world: World, wire: Wire, *, silence_s: float) -> None:
         self._world = world
         self._wire = wire
-        self._silence_s = silence_s
+        self.silence_s = silence_s
 
     async def send(self, message: Message) -> None:
         """See Conversation.send. A message through JSON, as on the wire."""
@@ -114,7 +114,7 @@ class Conversation:
     async def events(self) -> AsyncIterator[Message]:
         """See Conversation.events."""
         while True:
-            event = await self._wire.to_runner.get(limit_s=self._silence_s)
+            event = await self._wire.to_runner.get(limit_s=self.silence_s)
             if event is None:
                 raise Lost("the contact ended before the agent's last word")
             yield event
@@ -126,7 +126,7 @@ class Conversation:
     async def text(self) -> str:
         """See Conversation.text."""
         lines = []
-        while (event := await self._wire.to_runner.get(limit_s=self._silence_s)) is not None:
+        while (event := await self._wire.to_runner.get(limit_s=self.silence_s)) is not None:
             lines.append(json.dumps(event))
         if self._wire.broken:
             raise Lost("the contact was lost")

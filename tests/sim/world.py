@@ -451,7 +451,7 @@ def inside(world: World) -> Iterator[None]:
     changes: Mapping[Any, Mapping[str, Any]] = {
         deploying: {"secrets": ids, "boottime_s": world.loop.time, "time": clocks, "agent_file": lambda: AGENT},
         leasing: {"boottime_s": world.loop.time},
-        walking: {"secrets": ids, "time": clocks},
+        walking: {"secrets": ids, "time": clocks, "agent_file": lambda: AGENT},
         joining: {"agent_file": lambda: AGENT},
         waking: {"agent_file": lambda: AGENT},
         writer: {"fold": world.fold, "secrets": ids, "random": chance, "timestamp": lambda: f"{world.wall_s():.0f}"},

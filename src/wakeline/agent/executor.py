@@ -192,10 +192,10 @@ class Executor:
         """Everything that can be done while the old release still runs."""
         self._watch.begin()
         self.releases.prepare()
-        if not self.releases.is_prepared:
+        if not self.releases.is_prepared:  # else its files are here, and there was room for them
             self.releases.fetch()
+            self.releases.check_space()
         self._channel.send("fetched", commit=self.order.commit)
-        self.releases.check_space()
         services.check(services.mine(self.order))
         durable.write_json(self._home.saved_order, self.order.to_json())
         if self.releases.is_ready():

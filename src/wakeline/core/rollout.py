@@ -3,7 +3,7 @@
 The laws that this file holds; anything that changes what happens next is in it:
 
 1. Order. No machine of a later stage starts before every gating stage ahead of it has passed: every `always` machine
-   ok or unchanged, and no machine of it failed or unknown. Asleep does not count. What waits behind a gate may be asked
+   ok or unchanged, and no machine of it failed or unknown. Asleep does not count. Who waits for an order may be asked
    to prepare: to fetch the release and lay it out beside what runs there. Nothing of it runs, and nothing is switched.
 2. A failed stage stops what is behind it: later machines are withheld and approvals do not move. A stage that does not
    gate may say that the rollout goes on.
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Union
 
 from wakeline.core.model import Outcome
@@ -133,7 +133,7 @@ class Knock:
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
-    """Let a machine that waits for its stage fetch the release and lay it out. It is no order: nothing may run."""
+    """Let a machine that waits for its order fetch the release and lay it out. It is no order: nothing may run."""
 
     machine: str
 
@@ -387,10 +387,10 @@ def _go_on(rollout: Rollout) -> tuple[Rollout, list[Command]]:
 
 
 def _prepare(rollout: Rollout) -> tuple[Rollout, list[Command]]:
-    """What machines of later stages may do meanwhile, once each. Nothing for a release that will not come to them."""
+    """What machines that must wait may do meanwhile, once each. Nothing for a release that will not come to them."""
     if rollout.stopping or any(outcome in _BAD for outcome in rollout.results.values()):
         return rollout, []
-    waiting = [name for stage in _later(rollout) for name in stage.machines if _may_prepare(rollout, name)]
+    waiting = [name for stage in _not_over(rollout) for name in stage.machines if _may_prepare(rollout, name)]
     names = waiting[: max(0, PREPARE_AT_ONCE - len(rollout.preparing))]
     rollout = dataclasses.replace(
         rollout, preparing=rollout.preparing | set(names), prepared=rollout.prepared | set(names)
@@ -398,11 +398,11 @@ def _prepare(rollout: Rollout) -> tuple[Rollout, list[Command]]:
     return rollout, [Prepare(name) for name in names]
 
 
-def _later(rollout: Rollout) -> tuple[StagePlan, ...]:
-    """The stages behind the one whose turn it is; none when the rollout is over."""
+def _not_over(rollout: Rollout) -> tuple[StagePlan, ...]:
+    """The stage whose turn it is, where some may wait for the lead or for others, and those behind it."""
     for index, stage in enumerate(rollout.walked):
         if any(name not in rollout.results for name in stage.machines):
-            return rollout.walked[index + 1 :]
+            return rollout.walked[index:]
     return ()
 
 
@@ -486,8 +486,18 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
         commands += more
     if sends:
         names = [send.machine for send in sends if isinstance(send, Send)]
-        commands.append(Write(Draft("sent", {"release": rollout.release, "machines": names})))
+        rollout, beside = _prepare_beside(rollout, names)
+        commands += [*beside, Write(Draft("sent", {"release": rollout.release, "machines": names}))]
     return rollout, commands + sends
+
+
+def _prepare_beside(rollout: Rollout, names: Sequence[str]) -> tuple[Rollout, list[Command]]:
+    """Machines whose orders are about to go out prepare while that is put on record."""
+    ahead = [name for name in names if name in rollout.preparable and name not in rollout.prepared]
+    rollout = dataclasses.replace(
+        rollout, preparing=rollout.preparing | set(ahead), prepared=rollout.prepared | set(ahead)
+    )
+    return rollout, [Prepare(name) for name in ahead]
 
 
 def _waits_for_the_lead(rollout: Rollout, stage: StagePlan, name: str) -> bool:

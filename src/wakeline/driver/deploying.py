@@ -22,7 +22,7 @@ from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
 from wakeline.driver.settling import settle
 from wakeline.driver.stopping import Stop, stopped_by_signals, unless_stopped
-from wakeline.driver.walking import KNOCK_S, Early, Knocking, Party, Walk
+from wakeline.driver.walking import Early, Party, Walk, knock_early
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.clock import boottime_s
 from wakeline.errors import Busy, InDoubt, Interrupted, Usage, WakelineError
@@ -161,7 +161,7 @@ class _Desk:
             state = await fence_off(self._writer, state)
             began_s = boottime_s()
             made: list[_Admitted] = []
-            self._knock_early()
+            self._knock_early(state)
             take = functools.partial(self._take, believed=state.lease, said=said, made=made)
             with self._stop.put_off():  # a lease that is taken is also freed again
                 state = await self._writer.write(take)
@@ -175,18 +175,21 @@ class _Desk:
         fleet = self._project.file.fleet
         tell(Notice("release", text=f"{fleet.app} {fleet.environment}", data=_shown(release)))
 
-    def _knock_early(self) -> None:
-        """Connect beside the first push. Nothing is sent to a machine before the lease is ours."""
+    def _knock_early(self, state: State) -> None:
+        """Connect and start agents beside the first push. No machine is told of a release before the lease is ours."""
+        reached = _reached_before(state, self._project.file.fleet)
         for machine in self._project.file.fleet.machines:
-            enough = asyncio.Event()
-            connect = self._project.transport_of(machine).connect(machine, limit_s=KNOCK_S, enough=enough)
-            self._early[machine.name] = Knocking(asyncio.create_task(connect), enough)
+            held = any(name in state.holds for name in state.names_of(machine.name))
+            way = self._project.transport_of(machine)
+            self._early[machine.name] = knock_early(machine, way, starts_agent=machine.name in reached and not held)
 
     async def let_go(self) -> None:
         """Close what was knocked at and not walked to."""
         tasks = [each.task for each in self._early.values()]
-        for task in tasks:
-            task.cancel()
+        agents = [each.agent for each in self._early.values() if each.agent is not None]
+        for each in self._early.values():
+            each.cancel()
+        await asyncio.gather(*agents, return_exceptions=True)
         for done in await asyncio.gather(*tasks, return_exceptions=True):
             if not isinstance(done, BaseException):
                 await done.close()

@@ -14,6 +14,7 @@ from wakeline.driver import fleet_files
 from wakeline.driver.addresses import Addresses, Hide, shown
 from wakeline.driver.writer import Writer
 from wakeline.edges import git, keys
+from wakeline.edges.agent_file import agent_file
 from wakeline.edges.code import Code
 from wakeline.edges.ledgers import Ledger, open_ledger
 from wakeline.edges.ledgers.git import copy_of, refs_of
@@ -75,7 +76,8 @@ class Project:
 def open_project(folder: Path, *, reaches: bool = False, hide: Hide = shown) -> Project:
     """Find the fleet file from a folder inside a checkout, fetch the branch, and open the ledger.
 
-    With `reaches`, the SSH library is imported beside the work of git. `hide` is told of every secret that is found.
+    With `reaches`, the SSH library is imported and the agent's file is made beside the work of git. `hide` is told of
+    every secret that is found.
     Raises Usage when there is no fleet file, FleetFileError for a bad one, RolloutFailed for an unreachable remote.
     """
     git.ensure_version(at=folder)
@@ -83,7 +85,7 @@ def open_project(folder: Path, *, reaches: bool = False, hide: Hide = shown) -> 
     workdir = _workdir()
     here = fleet_files.load((checkout / FILE).read_text(encoding="utf-8"), name=FILE, workdir=workdir)
     if reaches and any(not machine.address.startswith("local:") for machine in here.fleet.machines):
-        library.begin()
+        library.begin(agent_file)
     if missing := run.missing_secrets(os.environ):
         hint = f"gh secret set {missing[0]} --env {here.fleet.environment}; wakeline init github lists them"
         raise Usage(f"the secret {', '.join(missing)} is empty here", hint=hint)

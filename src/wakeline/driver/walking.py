@@ -17,7 +17,7 @@ from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver.leasing import Holder, LeaseLost
 from wakeline.driver.progress import Notice, Tell
-from wakeline.edges.agent_file import AgentFile
+from wakeline.edges.agent_file import AgentFile, agent_file
 from wakeline.edges.transports import Connection, Conversation, Lost, NotReached, Transport
 from wakeline.errors import LedgerError, WakelineError
 
@@ -54,14 +54,53 @@ _SHOWN = frozenset(
 
 
 @dataclasses.dataclass(frozen=True)
+class Waiting:
+    """An agent that waits for its order, since when."""
+
+    conversation: Conversation
+    since_s: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Knocking:
-    """A knock that is under way. With `enough` a silent machine is waited for no longer."""
+    """A knock that is under way. With `enough` a silent machine is waited for no longer. `agent` is started on it."""
 
     task: asyncio.Task[Connection]
     enough: asyncio.Event
+    agent: asyncio.Future[Waiting] | None = None
+
+    def cancel(self) -> None:
+        """Give it up."""
+        self.task.cancel()
+        if self.agent is not None:
+            self.agent.cancel()
 
 
 Early = dict[str, Knocking]
+
+
+def knock_early(machine: Machine, transport: Transport, *, starts_agent: bool) -> Knocking:
+    """Connect, and start an agent there that waits for a word. No machine is told anything of a release yet."""
+    enough = asyncio.Event()
+    task = asyncio.create_task(transport.connect(machine, limit_s=KNOCK_S, enough=enough))
+    return Knocking(task, enough, _kept(_agent_on(task)) if starts_agent else None)
+
+
+async def _agent_on(connecting: asyncio.Task[Connection]) -> Waiting:
+    return await _start_agent(await asyncio.shield(connecting), agent_file(), silence_s=_SILENCE_MARGIN_S)
+
+
+async def _start_agent(connection: Connection, agent: AgentFile, *, silence_s: float) -> Waiting:
+    began_s = asyncio.get_running_loop().time()
+    conversation = await connection.converse("run", agent=agent.data, digest=agent.digest, silence_s=silence_s)
+    return Waiting(conversation, began_s)
+
+
+def _kept(agent: Coroutine[Any, Any, Waiting]) -> asyncio.Future[Waiting]:
+    """An agent that is kept for its order. What keeps it from starting is said by a second try, when that is due."""
+    starting = asyncio.ensure_future(agent)
+    starting.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return starting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +117,6 @@ class Party:
 Approve = Callable[[State, Draft], Draft]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Waiting:
-    """An agent that waits for its order, since when."""
-
-    conversation: Conversation
-    since_s: float
-
-
 class Walk:
     """Runs a rollout to its end. One connection a machine; what a lost one did not say is `unknown`."""
 
@@ -98,8 +129,9 @@ class Walk:
         self._events: asyncio.Queue[rollout.Event] = asyncio.Queue()
         self._connections: dict[str, Connection] = {}
         self._conversations: dict[str, Conversation] = {}
-        self._agents: dict[str, asyncio.Future[_Waiting]] = {}
+        self._agents: dict[str, asyncio.Future[Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sending: dict[str, asyncio.Task[None]] = {}
         self._may_wait: list[Draft] = []
         self._enough: dict[str, asyncio.Event] = {}
         self._stopped: dict[str, Conversation] = {}
@@ -146,8 +178,11 @@ class Walk:
 
     async def _obey(self, commands: list[rollout.Command]) -> None:
         """Records come before the acts that they allow, all of them in one push: ten machines that answer together
-        get their orders together, not one push after the other.
+        get their orders together, not one push after the other. To prepare needs no more than the release on record.
         """
+        for command in commands:
+            if isinstance(command, rollout.Prepare):
+                self._kept_for(command.machine, self._prepare(command.machine, self._agents.get(command.machine)))
         writes = [command for command in commands if isinstance(command, rollout.Write)]
         drafts = [*self._may_wait, *(write.draft for write in writes)]
         if any(isinstance(command, rollout.End) for command in commands):
@@ -182,11 +217,8 @@ class Walk:
             if lost is not None:
                 self._start(_close(lost, limit_s=_CLOSE_S))
             self._start(self._knock(self._party.machines[command.machine]))
-        elif isinstance(command, rollout.Prepare):
-            starting = self._agents.get(command.machine)
-            self._expect(command.machine, self._prepare(command.machine, starting))
         elif isinstance(command, rollout.Send):
-            self._start(self._deploy(command.machine))
+            self._sending[command.machine] = self._start(self._deploy(command.machine))
         elif isinstance(command, rollout.GiveClaim):
             word = {"do": "claimed", "step": command.step, "claim": command.claim}
             self._start(self._say(command.machine, word))
@@ -205,6 +237,8 @@ class Walk:
                     self._enough[machine.name] = early.enough
                 knock = early.task if early is not None else transport.connect(machine, limit_s=KNOCK_S)
                 self._connections[machine.name] = await knock
+                if early is not None and early.agent is not None:
+                    self._agents[machine.name] = early.agent
             except NotReached as error:
                 answer = heard(error.phase)
                 if not asleep:  # later words are those of a machine that is booting
@@ -273,19 +307,13 @@ class Walk:
 
     def _begin_agent(self, name: str) -> None:
         """Start the agent beside the records: it waits for its order, and nothing of the release runs before that."""
-        if name in self.rollout.reached_before and name not in self.rollout.held:
-            self._expect(name, self._start_agent(name))
+        if name in self.rollout.reached_before and name not in self.rollout.held and name not in self._agents:
+            self._kept_for(name, self._converse(name))
 
-    def _expect(self, name: str, agent: Coroutine[Any, Any, _Waiting]) -> None:
-        """Keep an agent for its order. What keeps it from starting is said by the second try, when the order is due."""
-        self._agents[name] = asyncio.ensure_future(agent)
-        self._agents[name].add_done_callback(lambda done: done.cancelled() or done.exception())
+    def _kept_for(self, name: str, agent: Coroutine[Any, Any, Waiting]) -> None:
+        self._agents[name] = _kept(agent)
 
-    async def _start_agent(self, name: str) -> _Waiting:
-        began_s = asyncio.get_running_loop().time()
-        return _Waiting(await self._converse(name), began_s)
-
-    async def _prepare(self, name: str, starting: asyncio.Future[_Waiting] | None) -> _Waiting:
+    async def _prepare(self, name: str, starting: asyncio.Future[Waiting] | None) -> Waiting:
         """Let the agent that waits there lay the release out; the order follows in the same conversation.
 
         An agent that does not know the word has ended, and another is started. Raises Lost when the contact is gone.
@@ -294,22 +322,23 @@ class Walk:
         try:
             with contextlib.suppress(NotReached, Lost):
                 return await self._ahead(name, starting)
-            return await self._start_agent(name)
+            return await self._converse(name)
         except Lost:
             gone = True
             raise
         finally:
             self._events.put_nowait(rollout.Prepared(name, gone))
 
-    async def _ahead(self, name: str, starting: asyncio.Future[_Waiting] | None) -> _Waiting:
+    async def _ahead(self, name: str, starting: asyncio.Future[Waiting] | None) -> Waiting:
         if starting is None or not self._holder.may_act():
             raise Lost("nothing is prepared now")
         conversation = (await starting).conversation
+        conversation.silence_s = self._silence_s(name)
         await conversation.send({"do": "prepare", "order": self._party.orders[name].to_json(), **self._facts(name)})
         async for event in conversation.events():
             if event["event"] == "prepared":
                 self._tell(Notice("prepared", name, data=event))
-                return _Waiting(conversation, asyncio.get_running_loop().time())
+                return Waiting(conversation, asyncio.get_running_loop().time())
             break
         raise Lost("it does not know how to prepare")
 
@@ -320,13 +349,17 @@ class Walk:
             with contextlib.suppress(NotReached, Lost):  # said by the second try
                 waiting = await starting
                 if asyncio.get_running_loop().time() - waiting.since_s < _WAITS_S:
+                    waiting.conversation.silence_s = self._silence_s(name)
                     return waiting.conversation
-        return await self._converse(name)
+        return (await self._converse(name)).conversation
 
-    async def _converse(self, name: str) -> Conversation:
-        steps, agent = self._party.orders[name].steps, self._party.agent
-        silence_s = _SILENCE_MARGIN_S + max((step.timeout_s for step in steps), default=0.0)
-        return await self._connections[name].converse("run", agent=agent.data, digest=agent.digest, silence_s=silence_s)
+    async def _converse(self, name: str) -> Waiting:
+        return await _start_agent(self._connections[name], self._party.agent, silence_s=self._silence_s(name))
+
+    def _silence_s(self, name: str) -> float:
+        """How long a machine may say nothing: its longest step may."""
+        steps = self._party.orders[name].steps
+        return _SILENCE_MARGIN_S + max((step.timeout_s for step in steps), default=0.0)
 
     async def _listen(self, order: Order, conversation: Conversation) -> None:
         """Hear a machine out. Raises Lost for one that says more than any agent does: it may no longer be ours."""
@@ -385,9 +418,15 @@ class Walk:
         self._events.put_nowait(rollout.Finished(name, outcome, cause[:_CAUSE_MAX], release, seconds, held))
 
     def _ask_to_stop(self, command: rollout.Stop) -> None:
-        """Once in a conversation: one that asks for the same thing a million times is told so once."""
+        """Once in a conversation: one that asks for the same thing a million times is told so once.
+
+        A machine whose agent is still at its start has not got its order, and does not get it any more.
+        """
         conversation = self._conversations.get(command.machine)
-        if conversation is not None and conversation is not self._stopped.get(command.machine):
+        if conversation is None:
+            self._sending[command.machine].cancel()
+            self._ended(command.machine, Outcome.WITHHELD, f"stopped before its order was sent: {command.why}")
+        elif conversation is not self._stopped.get(command.machine):
             self._stopped[command.machine] = conversation
             self._start(self._say(command.machine, {"do": "stop", "why": command.why}))
 
@@ -411,10 +450,11 @@ class Walk:
         self.lost_lease = why
         self._events.put_nowait(rollout.StopAsked(why))
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         """A bug in a task must not leave the walk waiting for ever."""

@@ -39,7 +39,9 @@ class Lost(WakelineError):
 
 
 class Conversation:
-    """JSON lines to and from a running agent. `lost` are the errors by which a transport says that the contact is lost.
+    """JSON lines to and from a running agent, which may say nothing for `silence_s`.
+
+    `lost` are the errors by which a transport says that the contact is lost.
 
     Seen with asyncssh 2.24: when the keep-alive gives up, a reader gets ConnectionLost; on RST and FIN it gets the end
     of the stream and nothing else.
@@ -56,7 +58,7 @@ class Conversation:
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self._silence_s = silence_s
+        self.silence_s = silence_s
         self._exit_of = exit_of
         self._heard_bytes = 0
         self._lost: tuple[type[Exception], ...] = (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError, *lost)
@@ -65,7 +67,7 @@ class Conversation:
         """Say something to the agent. Raises Lost when nobody listens any more."""
         try:
             self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
-            await asyncio.wait_for(self._writer.drain(), self._silence_s)
+            await asyncio.wait_for(self._writer.drain(), self.silence_s)
         except self._lost as error:
             await self._check_that_it_started()
             raise Lost(f"the contact was lost: {error or 'no answer'}") from error
@@ -85,16 +87,16 @@ class Conversation:
         """Everything that a short command of the agent's prints, for one that is no conversation."""
         try:
             self._writer.write_eof()
-            data = await asyncio.wait_for(all_of(self._reader), self._silence_s)
+            data = await asyncio.wait_for(all_of(self._reader), self.silence_s)
         except self._lost as error:
             raise Lost(f"the contact was lost: {error or 'no answer'}") from error
         return data.decode("utf-8", "replace")
 
     async def _event(self) -> Message:
         try:
-            line = await asyncio.wait_for(self._reader.readline(), self._silence_s)
+            line = await asyncio.wait_for(self._reader.readline(), self.silence_s)
         except asyncio.TimeoutError as error:
-            raise Lost(f"no word for {self._silence_s:g} s") from error
+            raise Lost(f"no word for {self.silence_s:g} s") from error
         except self._lost as error:
             raise Lost(f"the contact was lost: {error}") from error
         except ValueError as error:

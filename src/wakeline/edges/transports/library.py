@@ -12,7 +12,7 @@ import ctypes
 import ctypes.util
 import importlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _LOOKED_FOR = ("oqs", "liboqs")
@@ -26,9 +26,14 @@ def asyncssh() -> Any:
         return importlib.import_module("asyncssh")
 
 
-def begin() -> None:
-    """Import it beside other work."""
-    threading.Thread(target=asyncssh, daemon=True).start()
+def begin(then: Callable[[], object] = lambda: None) -> None:
+    """Import it beside other work, and do then what is wanted soon after it."""
+
+    def work() -> None:
+        asyncssh()
+        then()
+
+    threading.Thread(target=work, daemon=True).start()
 
 
 @contextlib.contextmanager
