@@ -25,6 +25,13 @@ class SlowLedger:
     reads: list[tuple[float, int]]
     now_s: float = 1000.0
 
+    stands_at: str = ""
+
+    def stamp(self) -> str:
+        if not self.stands_at:
+            raise LedgerError("no answer")
+        return self.stands_at
+
     def read_if_moved(self, _since: str) -> Log:
         seconds, count = self.reads.pop(0)
         self.now_s += seconds
@@ -114,3 +121,47 @@ def test_law_5_the_barrier_of_a_way_back_is_asked_for_now(look):
     watch.check()
     watch.barrier()
     assert ledger.reads == []
+
+
+def early(watch: overtaken.Watch, *, told: str, stamp: str) -> overtaken.Watch:
+    """The same order, with a look from before it came, when the runner had the ledger at `told`."""
+    return dataclasses.replace(watch, stamp=stamp, early=overtaken.EarlyLook(watch.home, told=told))
+
+
+@pytest.mark.parametrize("found", ["s1", "s2"])
+def test_a_look_from_before_the_order_came_spares_its_own(look, found):
+    watch, ledger = look()
+    ledger.stands_at = found
+    watch = early(watch, told="s1", stamp="s2")
+    watch.begin()
+    watch.check()
+
+
+@pytest.mark.parametrize(("found", "stamp"), [("s3", "s2"), ("", "s2"), ("s1", "")])
+def test_law_8_a_look_from_before_the_order_came_that_found_news_or_nothing_is_made_again(look, found, stamp):
+    """Without a stamp the runner knows of a hold that came meanwhile, and the machine must read for itself."""
+    watch, ledger = look((0.1, 2))
+    ledger.stands_at = found
+    watch = early(watch, told="s1", stamp=stamp)
+    with pytest.raises(Interrupted, match="rollout 2 has taken over"):
+        watch.check()
+
+
+def test_law_8_a_look_from_long_before_the_order_came_is_made_again(look):
+    watch, ledger = look((0.1, 2))
+    ledger.stands_at = "s1"
+    watch = early(watch, told="s1", stamp="s2")
+    ledger.now_s += FRESH_S
+    with pytest.raises(Interrupted, match="rollout 2 has taken over"):
+        watch.check()
+
+
+def test_a_look_at_another_app_s_ledger_says_nothing(look, tmp_path):
+    watch, ledger = look((0.1, 2))
+    ledger.stands_at = "s1"
+    watch = early(watch, told="s1", stamp="s2")
+    watch = dataclasses.replace(watch, home=Home(tmp_path, "shop", "production"))
+    watch.home.make()
+    durable.write_json(watch.home.folder / "config.json", {"ledger": "slow"})
+    with pytest.raises(Interrupted, match="rollout 2 has taken over"):
+        watch.check()

@@ -19,7 +19,7 @@ def test_law_1_a_later_stage_is_prepared_and_sent_nothing_before_the_gate_has_pa
     walk, commands = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), Prepared("uat"))
     assert (sent(commands), prepares(commands)) == (["scheduler"], ["scheduler", "uat"])
     _, commands = take(walk, ok("scheduler"))
-    assert (sent(commands), prepares(commands)) == (["uat"], [])
+    assert (sent(commands), prepares(commands)) == (["uat"], ["uat"])
 
 
 def test_law_1_what_was_prepared_behind_a_gate_that_failed_is_withheld():
@@ -142,3 +142,18 @@ def test_a_late_word_of_what_was_prepared_changes_nothing():
     walk, _ = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), ok("scheduler"))
     walk, commands = take(walk, Finished("uat", Outcome.OK), Prepared("uat"))
     assert (walk.ended, prepares(commands)) == ("passed", [])
+
+
+def test_one_whose_order_comes_next_looks_at_the_ledger_ahead_also_when_it_has_prepared():
+    walk, commands = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"), Prepared("uat"))
+    assert [(each.machine, each.due) for each in commands if isinstance(each, Prepare)] == [
+        ("scheduler", True),
+        ("uat", False),
+    ]
+    _, commands = take(walk, ok("scheduler"))
+    assert [each for each in commands if isinstance(each, Prepare)] == [Prepare("uat", due=True)]
+
+
+def test_one_that_still_prepares_when_its_order_is_due_is_not_asked_twice():
+    walk, _ = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"))
+    assert prepares(take(walk, ok("scheduler"))[1]) == []

@@ -44,6 +44,7 @@ class Acting:
         self._answer = ""
         self._fence = 0
         self._stamp = ""
+        self._early: tuple[float, str, asyncio.Task[str]] | None = None
         self._order: Order | None = None
 
     @property
@@ -91,9 +92,22 @@ class Acting:
         if self._fence and self._look is None and not (self._heard and is_young):
             self._look_now()
 
+    def _look_early(self, told: str) -> None:
+        """See wakeline.agent.overtaken.EarlyLook."""
+        self._early = self.world.loop.now, told, asyncio.create_task(self._stands_at())
+
+    async def _stands_at(self) -> str:
+        try:
+            return str(await asyncio.to_thread(self.world.ledger_of(self.box.name).stamp))
+        except LedgerError:
+            return ""
+
     def _look_now(self) -> None:
-        self._looked_s = self.world.loop.now
-        self._look = asyncio.create_task(self._overtaken())
+        early, self._early = self._early, None
+        if early and not carrying_out.is_young(looked_s=early[0], now_s=self.world.loop.now):
+            early = None
+        self._looked_s = early[0] if early else self.world.loop.now
+        self._look = asyncio.create_task(self._overtaken(early))
 
     async def _check_that_it_counts(self) -> None:
         for _ in range(carrying_out.LOOKS if self._fence else 0):
@@ -115,7 +129,12 @@ class Acting:
             return 0
         return self.world.folded(log).barrier if log else 0
 
-    async def _overtaken(self) -> str:
+    async def _overtaken(self, early: tuple[float, str, asyncio.Task[str]] | None) -> str:
+        if early is not None:
+            if carrying_out.nothing_new(await early[2], told=early[1], stamp=self._stamp):
+                self._heard = True
+                return ""
+            self._looked_s = self.world.loop.now
         self._heard = False
         try:
             log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read_if_moved, self._stamp)

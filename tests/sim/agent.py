@@ -37,7 +37,7 @@ class Agent(Executing):
         """`run`: one order over a connection (see wakeline.agent.__main__)."""
         assert self.wire is not None
         word = await self.wire.to_agent.get(limit_s=60.0)
-        if word is not None and word["do"] == "prepare":
+        while word is not None and word["do"] == "prepare":
             await self._prepare(word)
             word = await self.wire.to_agent.get(limit_s=60.0)
         if word is None or word["do"] != "run":
@@ -75,6 +75,8 @@ class Agent(Executing):
         if not why and not await box.hold(self.process, wait_s=0, ahead=True):
             why = "another run has this machine's lock"
         if not why:
+            if word.get("stamp"):
+                self._look_early(word["stamp"])
             try:
                 await self._lay_out_ahead()
             except RolloutFailed as error:
@@ -86,11 +88,11 @@ class Agent(Executing):
         box, release = self.box, self.order.release
         if carrying_out.begin(release, runs=box.current, confirmed=True) is not Begin.MAKE_READY:
             raise RolloutFailed(f"release {box.current} runs here")
+        if self._is_laid_out():
+            return
         await self._beside(1.0)
         if self.world.fault("fetch fails"):
             raise RolloutFailed("fetch: the remote does not answer")
-        if self._is_laid_out():
-            return
         self.world.observer.prepares(box, release)
         box.disk.write(f"release {release}", {})
         box.write_tree(release, HALF, commit=self.commit)

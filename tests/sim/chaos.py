@@ -302,10 +302,16 @@ class Chaos:
         return []
 
     def _hold(self) -> None:
+        """Of any machine, of the fleet, or of one that is at work, in a moment of that."""
+        busy = [box for box in self._in_the_fleet() if box.lock is not None]
         machine = self.random.choice(["", *sorted(each.name for each in self.world.fleet.machines)])
-        self._hold_one(machine)
+        if busy and self.random.random() < 0.7:
+            machine = self.world.machine_of(self.random.choice(busy)).name
+        self.world.loop.by_itself(self.random.choice((0.0, 0.1, 0.5, 2.0)), self._hold_one, machine)
 
     def _hold_one(self, machine: str) -> None:
+        if self.world.is_calm or (machine and all(each.name != machine for each in self.world.fleet.machines)):
+            return  # it was renamed or taken out in the meantime
         meant = settle._meant(self.world.fleet, machine)
         self.world.write("ann", lambda _: [Draft("held", {**meant, "why": "a fair"})])
 

@@ -27,6 +27,7 @@ from wakeline.errors import Busy, WakelineError
 
 if TYPE_CHECKING:
     from wakeline.agent.executor import Executor
+    from wakeline.agent.overtaken import EarlyLook
 
 _FIRST_WORD_S = 60.0
 _LOCK_S = 150.0
@@ -190,11 +191,11 @@ def _run(root: Path) -> int:
         signal.signal(number, lambda received, _frame: channel.stop(signal.Signals(received).name))
     from wakeline.agent import executor  # noqa: F401, PLC0415 - imported while the order is on its way
 
-    word = channel.next_word(timeout_s=_FIRST_WORD_S) or {}
-    if word.get("do") == "prepare":
-        from wakeline.agent import ahead  # noqa: PLC0415 - only a machine that must wait hears this word
+    word, early = channel.next_word(timeout_s=_FIRST_WORD_S) or {}, None
+    while word.get("do") == "prepare":
+        from wakeline.agent import ahead  # noqa: PLC0415 - not where the fetch would touch what runs
 
-        ahead.prepare(word, root=root, channel=channel)
+        early = ahead.prepare(word, root=root, channel=channel)
         word = channel.next_word(timeout_s=_FIRST_WORD_S) or {}
     try:
         order = order_from_json(word.get("order") or {}) if word.get("do") == "run" else None
@@ -209,7 +210,7 @@ def _run(root: Path) -> int:
         on_wait = functools.partial(_say_waiting, channel)
         with lock.hold(home.folder / "lock", wait_s=_LOCK_S, release=order.release, on_wait=on_wait):
             order = _with_barrier(order, word.get("barrier"))
-            facts = {"fence": word.get("fence"), "expected": word.get("machine_id")}
+            facts = {"fence": word.get("fence"), "expected": word.get("machine_id"), "early": early}
             run = _carry_out(order, home=home, channel=channel, stamp=str(word.get("stamp") or ""), **facts)
     except (Busy, OSError) as error:
         return _refuse(channel, f"{getattr(error, 'message', '') or error}", release=order.release)
@@ -219,7 +220,14 @@ def _run(root: Path) -> int:
 
 
 def _carry_out(
-    order: Order, *, home: Home, channel: wire.Channel, stamp: str, fence: Any, expected: Any
+    order: Order,
+    *,
+    home: Home,
+    channel: wire.Channel,
+    stamp: str,
+    fence: Any,
+    expected: Any,
+    early: EarlyLook | None,
 ) -> Executor | None:
     """Say hello, do it, say how it ended. None for an order that was not begun, which is said as well."""
     from wakeline.agent import executor  # noqa: PLC0415 - a look and a catch-up with no news need not pay for it
@@ -236,7 +244,7 @@ def _carry_out(
         _refuse(channel, stale, release=order.release)
         return None
     home.take_name(order.machine)
-    given: dict[str, Any] = {"fence": int(fence), "stamp": stamp}
+    given: dict[str, Any] = {"fence": int(fence), "stamp": stamp, "early": early}
     run = executor.Executor(order, home=home, channel=channel, journal=journal, without_sudo=False, **given)
     ending = run.carry_out(may_run_once=True)
     facts = {"outcome": ending.outcome.value, "release": order.release, "commit": order.commit, "cause": ending.cause}

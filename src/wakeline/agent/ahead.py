@@ -1,6 +1,7 @@
 """What may be done of a release before its order has come: its commit is fetched and its folder laid out.
 
-The runner asks for it while an earlier stage is still at work. It is not an order, and nothing depends on it.
+The runner asks for it while an earlier stage is still at work, or while the order is put on record. It is not an order,
+and nothing depends on it.
 
 Laws that live here:
 
@@ -23,6 +24,7 @@ from typing import Any
 from wakeline.agent import durable, lock, repository, wire
 from wakeline.agent.home import Home, home_of
 from wakeline.agent.layout import SPACE_FLOOR, Releases
+from wakeline.agent.overtaken import EarlyLook
 from wakeline.core import carrying_out
 from wakeline.core.carrying_out import Begin
 from wakeline.core.model import BadOrder, Order, order_from_json
@@ -31,9 +33,12 @@ from wakeline.errors import RolloutFailed, WakelineError
 _LOOK_S = 0.1
 
 
-def prepare(word: Mapping[str, Any], *, root: Path, channel: wire.Channel) -> None:
-    """Do it, and say `prepared`, with why not. Raises nothing for what happens here: the order will say it."""
-    why, release = "", 0
+def prepare(word: Mapping[str, Any], *, root: Path, channel: wire.Channel) -> EarlyLook | None:
+    """Do it, and say `prepared`, with why not. Raises nothing for what happens here: the order will say it.
+
+    Where the order comes next, its word says where the ledger stands: returns a look at it, which goes on meanwhile.
+    """
+    why, release, look = "", 0, None
     try:
         order = order_from_json(word.get("order") or {})
         release = order.release
@@ -42,11 +47,14 @@ def prepare(word: Mapping[str, Any], *, root: Path, channel: wire.Channel) -> No
         path = home.folder / "lock"
         with lock.hold(path, wait_s=0, release=release, ahead=True), channel.needed(), _wanted(path) as wanted:
             why = _why_not(order, home, word)
+            if not why and isinstance(word.get("stamp"), str) and word["stamp"]:
+                look = EarlyLook(home, told=word["stamp"])
             if not why:
                 _lay_out(order, home=home, stop_fds=(channel.wake_fd, wanted))
     except (BadOrder, WakelineError, OSError, ValueError) as error:
         why = getattr(error, "message", "") or str(error)
     channel.send("prepared", release=release, ok=not why, why=why)
+    return look
 
 
 def _why_not(order: Order, home: Home, word: Mapping[str, Any]) -> str:
@@ -64,6 +72,8 @@ def _why_not(order: Order, home: Home, word: Mapping[str, Any]) -> str:
 
 def _lay_out(order: Order, *, home: Home, stop_fds: tuple[int, ...]) -> None:
     releases = Releases(order, home=home)
+    if releases.is_prepared:
+        return
     releases.prepare()
     if shutil.disk_usage(releases.path).free < SPACE_FLOOR:
         raise RolloutFailed(f"no space left on {releases.path}")  # the order makes room, where it can

@@ -34,7 +34,7 @@ from wakeline.agent.home import Home
 from wakeline.agent.in_place import Checkout
 from wakeline.agent.journal import Journal
 from wakeline.agent.layout import CONFIRMED, Releases
-from wakeline.agent.overtaken import Watch
+from wakeline.agent.overtaken import EarlyLook, Watch
 from wakeline.core import carrying_out
 from wakeline.core.carrying_out import Begin
 from wakeline.core.model import SCRIPT, Layout, Order, Outcome
@@ -65,12 +65,13 @@ class Executor:
         without_sudo: bool,
         fence: int = 0,
         stamp: str = "",
+        early: EarlyLook | None = None,
     ) -> None:
         self.order = order
         self._home = home
         self._channel = channel
         self._journal = journal
-        self._watch = Watch(home, order.machine, fence, stamp)
+        self._watch = Watch(home, order.machine, fence, stamp, early)
         self._way = privileges.present_way(without_sudo=without_sudo, app=order.app, environment=order.environment)
         self._has_pruned = False
         self.releases = Checkout(order, home=home) if order.layout is Layout.IN_PLACE else Releases(order, home=home)

@@ -11,6 +11,7 @@ that still stands where that runner had it when it sent the order: nobody can ha
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import threading
@@ -18,7 +19,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wakeline.agent.home import Home
-from wakeline.core.carrying_out import LOOKS, is_fresh, is_young, overtaken
+from wakeline.core.carrying_out import LOOKS, is_fresh, is_young, nothing_new, overtaken
 from wakeline.core.records import BadLog
 from wakeline.edges.ledgers import Ledger, open_ledger
 from wakeline.errors import Interrupted, LedgerError
@@ -27,17 +28,43 @@ if TYPE_CHECKING:
     from wakeline.core.state import State
 
 
+class EarlyLook:
+    """Where the ledger stands, asked beside what is prepared, before the order has come.
+
+    `told` is where it stood for the runner that asked for that.
+    """
+
+    def __init__(self, home: Home, *, told: str) -> None:
+        self.home = home
+        self.looked_s = time.monotonic()
+        self._told = told
+        self._found = ""
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def suffices(self, *, stamp: str) -> bool:
+        """Whether it found nothing against an order that was sent when the ledger stood at `stamp`. Waits for it."""
+        self._thread.join()
+        return nothing_new(self._found, told=self._told, stamp=stamp)
+
+    def _look(self) -> None:
+        ledger = _ledger_of(self.home)
+        with contextlib.suppress(LedgerError, OSError):  # then the order's own look finds out
+            self._found = ledger.stamp() if ledger else ""
+
+
 @dataclasses.dataclass
 class Watch:
     """One rollout's right to go on, on one machine. `fence` 0 is a catch-up, which has just read the ledger itself.
 
-    `stamp` is where the ledger stood for the runner that sent the order.
+    `stamp` is where the ledger stood for the runner that sent the order. `early` is a look from before that.
     """
 
     home: Home
     machine: str
     fence: int = 0
     stamp: str = ""
+    early: EarlyLook | None = None
     _look: threading.Thread | None = None
     _looked_s: float = -math.inf
     _answer: str = ""
@@ -48,13 +75,16 @@ class Watch:
 
     def begin(self) -> None:
         """Start to read beside other work; `check` waits for it. Nothing where a look of just now has brought news."""
-        if not self._heard or not is_young(looked_s=self._looked_s, now_s=time.monotonic()):
+        if not self._heard or not self._is_young(self._looked_s):
             self._begin()
 
     def _begin(self) -> None:
         if self.fence and self._look is None:
-            self._looked_s = time.monotonic()
-            self._look = threading.Thread(target=self._read, daemon=True)
+            early, self.early = self.early, None
+            if early and (early.home.folder != self.home.folder or not self._is_young(early.looked_s)):
+                early = None
+            self._looked_s = early.looked_s if early else time.monotonic()
+            self._look = threading.Thread(target=self._read, args=(early,), daemon=True)
             self._look.start()
 
     def barrier(self) -> int:
@@ -79,14 +109,20 @@ class Watch:
             self._look.join()
             self._look = None
 
-    def _read(self) -> None:
-        url = self.home.config.get("ledger")
-        if not isinstance(url, str):
+    @staticmethod
+    def _is_young(looked_s: float) -> bool:
+        return is_young(looked_s=looked_s, now_s=time.monotonic())
+
+    def _read(self, early: EarlyLook | None) -> None:
+        if early is not None:
+            if early.suffices(stamp=self.stamp):
+                self._heard = True
+                return
+            self._looked_s = time.monotonic()
+        self._ledger = self._ledger or _ledger_of(self.home)
+        if self._ledger is None:
             return
         try:
-            if self._ledger is None:
-                place = self.home.folder / "ledger"
-                self._ledger = open_ledger(url, app=self.home.app, environment=self.home.environment, workdir=place)
             self._heard = False
             log = self._ledger.read_if_moved(self.stamp)
             self._heard = True
@@ -100,3 +136,11 @@ class Watch:
             self._answer = overtaken(self._state, machine=self.machine, fence=self.fence)
         except (LedgerError, BadLog, OSError):
             self._answer = ""
+
+
+def _ledger_of(home: Home) -> Ledger | None:
+    """The ledger that this machine was set up with, in the copy of it that it has."""
+    url = home.config.get("ledger")
+    if not isinstance(url, str):
+        return None
+    return open_ledger(url, app=home.app, environment=home.environment, workdir=home.folder / "ledger")

@@ -113,6 +113,14 @@ def stamp_to_say(stamp: str, *, state: State, machine: str, fence: int) -> str:
     return "" if overtaken(state, machine=machine, fence=fence) else stamp
 
 
+def nothing_new(found: str, *, told: str, stamp: str) -> bool:
+    """Whether a look that was made before the order came says that nothing stands against it.
+
+    It `found` the ledger where the runner had it then (`told`), or has it now, as the order goes out (`stamp`).
+    """
+    return bool(told and stamp) and found in (told, stamp)
+
+
 def attempts(entries: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int], int]:
     """How often each release was begun here by catch-up, from the journal; a crash in the middle counts as well.
 

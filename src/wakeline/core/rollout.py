@@ -133,9 +133,13 @@ class Knock:
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
-    """Let a machine that waits for its order fetch the release and lay it out. It is no order: nothing may run."""
+    """Let a machine that waits for its order fetch the release and lay it out. It is no order: nothing may run.
+
+    With `due` the order comes next: the machine may ask the ledger already whether it has a right to be carried out.
+    """
 
     machine: str
+    due: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -492,12 +496,12 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
 
 
 def _prepare_beside(rollout: Rollout, names: Sequence[str]) -> tuple[Rollout, list[Command]]:
-    """Machines whose orders are about to go out prepare while that is put on record."""
-    ahead = [name for name in names if name in rollout.preparable and name not in rollout.prepared]
+    """Machines whose orders are about to go out prepare while that is put on record; one that has looks ahead only."""
+    ahead = [name for name in names if name in rollout.preparable and name not in rollout.preparing]
     rollout = dataclasses.replace(
         rollout, preparing=rollout.preparing | set(ahead), prepared=rollout.prepared | set(ahead)
     )
-    return rollout, [Prepare(name) for name in ahead]
+    return rollout, [Prepare(name, due=True) for name in ahead]
 
 
 def _waits_for_the_lead(rollout: Rollout, stage: StagePlan, name: str) -> bool:

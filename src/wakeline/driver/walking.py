@@ -182,7 +182,7 @@ class Walk:
         """
         for command in commands:
             if isinstance(command, rollout.Prepare):
-                self._kept_for(command.machine, self._prepare(command.machine, self._agents.get(command.machine)))
+                self._kept_for(command.machine, self._prepare(command, self._agents.get(command.machine)))
         writes = [command for command in commands if isinstance(command, rollout.Write)]
         drafts = [*self._may_wait, *(write.draft for write in writes)]
         if any(isinstance(command, rollout.End) for command in commands):
@@ -313,15 +313,15 @@ class Walk:
     def _kept_for(self, name: str, agent: Coroutine[Any, Any, Waiting]) -> None:
         self._agents[name] = _kept(agent)
 
-    async def _prepare(self, name: str, starting: asyncio.Future[Waiting] | None) -> Waiting:
+    async def _prepare(self, command: rollout.Prepare, starting: asyncio.Future[Waiting] | None) -> Waiting:
         """Let the agent that waits there lay the release out; the order follows in the same conversation.
 
         An agent that does not know the word has ended, and another is started. Raises Lost when the contact is gone.
         """
-        gone = False
+        name, gone = command.machine, False
         try:
             with contextlib.suppress(NotReached, Lost):
-                return await self._ahead(name, starting)
+                return await self._ahead(name, starting, due=command.due)
             return await self._converse(name)
         except Lost:
             gone = True
@@ -329,12 +329,14 @@ class Walk:
         finally:
             self._events.put_nowait(rollout.Prepared(name, gone))
 
-    async def _ahead(self, name: str, starting: asyncio.Future[Waiting] | None) -> Waiting:
+    async def _ahead(self, name: str, starting: asyncio.Future[Waiting] | None, *, due: bool) -> Waiting:
         if starting is None or not self._holder.may_act():
             raise Lost("nothing is prepared now")
         conversation = (await starting).conversation
         conversation.silence_s = self._silence_s(name)
-        await conversation.send({"do": "prepare", "order": self._party.orders[name].to_json(), **self._facts(name)})
+        looks = {"stamp": self._as_it_stands(name)["stamp"]} if due else {}
+        word = {"do": "prepare", "order": self._party.orders[name].to_json(), **self._facts(name), **looks}
+        await conversation.send(word)
         async for event in conversation.events():
             if event["event"] == "prepared":
                 self._tell(Notice("prepared", name, data=event))
