@@ -6,7 +6,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from conftest import until
+from stories.conftest import until
 
 
 def prepared(fleet, release: int) -> bool:
