@@ -7,6 +7,7 @@ from wakeline.core.admission import (
     CarryOn,
     NewRelease,
     Refused,
+    approved_at_once,
     deploy,
     first_in_line,
     leave,
@@ -91,7 +92,16 @@ def test_another_repository_that_moved_makes_a_new_release():
 
 def test_rollback_makes_a_higher_release_of_the_last_good_commit():
     answer = rollback(state(taken(), *good(1), *good(2)))
-    assert answer == NewRelease(3, "c1", {}, rollback_to=1, approved_at_once=frozenset(BOTH))
+    assert answer == NewRelease(3, "c1", {}, rollback_to=1)
+
+
+def test_law_6_a_rollback_is_approved_at_once_where_what_it_goes_back_to_has_passed_as_far_as_is_known_by_now():
+    back = [*good(1), *good(2), made(3, commit="c1", rollback_to=1)]
+    now = state(taken(), *back)
+    assert approved_at_once(now, now.releases[3]) == frozenset(BOTH)
+    now = state(taken(), *back, outcome(1, "uat", "failed"))
+    assert approved_at_once(now, now.releases[3]) == {"scheduler"}
+    assert approved_at_once(now, now.releases[2]) == frozenset()
 
 
 def test_rollback_skips_what_failed():

@@ -71,6 +71,10 @@ class Repository:
         """See wakeline.edges.code.Code."""
         return int(commit[1:]) < int(than[1:])
 
+    def pack(self, commit: str, *, base: str, bytes_max: int) -> bytes:
+        """See wakeline.edges.code.Code: what a simulated machine does with a pack is nothing."""
+        return b""
+
 
 class SimProject(Project):
     """A project whose edges are the simulation's."""

@@ -13,6 +13,7 @@ Laws that live here:
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import shutil
@@ -50,7 +51,7 @@ def prepare(word: Mapping[str, Any], *, root: Path, channel: wire.Channel) -> Ea
             if not why and isinstance(word.get("stamp"), str) and word["stamp"]:
                 look = EarlyLook(home, told=word["stamp"])
             if not why:
-                _lay_out(order, home=home, stop_fds=(channel.wake_fd, wanted))
+                _lay_out(order, home=home, handed=_handed(word), stop_fds=(channel.wake_fd, wanted))
     except (BadOrder, WakelineError, OSError, ValueError) as error:
         why = getattr(error, "message", "") or str(error)
     channel.send("prepared", release=release, ok=not why, why=why)
@@ -70,7 +71,16 @@ def _why_not(order: Order, home: Home, word: Mapping[str, Any]) -> str:
     return problem
 
 
-def _lay_out(order: Order, *, home: Home, stop_fds: tuple[int, ...]) -> None:
+def _handed(word: Mapping[str, Any]) -> bytes:
+    """The pack that came with the word, or nothing."""
+    pack = word.get("pack")
+    try:
+        return base64.b64decode(pack, validate=True) if isinstance(pack, str) else b""
+    except ValueError:
+        return b""  # it is fetched
+
+
+def _lay_out(order: Order, *, home: Home, handed: bytes, stop_fds: tuple[int, ...]) -> None:
     releases = Releases(order, home=home)
     if releases.is_prepared:
         return
@@ -79,7 +89,7 @@ def _lay_out(order: Order, *, home: Home, stop_fds: tuple[int, ...]) -> None:
         raise RolloutFailed(f"no space left on {releases.path}")  # the order makes room, where it can
     try:
         with repository.giving_way(*stop_fds):
-            releases.fetch()
+            releases.fetch(handed=handed)
             releases.check_space(may_make_room=False)
             releases.lay_out_ahead()
     except (WakelineError, OSError):

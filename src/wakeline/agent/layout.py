@@ -81,14 +81,15 @@ class Releases:
             hint = "put it there, or let `wakeline setup` copy it from the existing checkout"
             raise RolloutFailed(f"shared path missing: {places}", hint=hint)
 
-    def fetch(self) -> None:
-        """Bring every repository's commit here."""
+    def fetch(self, *, handed: bytes = b"") -> None:
+        """Bring every repository's commit here; the app's own may be in a pack that was handed over."""
         order = self._order
         pin = f"refs/wakeline/releases/{order.release}"
         repository.ensure_mirror(self.mirror)
         if shutil.disk_usage(self.path).free < SPACE_FLOOR:
             self._make_room()
-        repository.fetch(self.mirror, url=order.git, commit=order.commit, branch=order.branch, pin=pin)
+        commit, branch = order.commit, order.branch
+        repository.fetch(self.mirror, url=order.git, commit=commit, branch=branch, pin=pin, handed=handed)
         for each in order.repositories:
             mirror = repository.ensure_mirror(self._mirror_of(each.path))
             repository.fetch(mirror, url=each.git, commit=each.commit, branch=each.branch, pin=pin)

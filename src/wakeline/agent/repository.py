@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from wakeline.agent import lock
+from wakeline.agent import durable, lock
 from wakeline.edges import process
 from wakeline.edges.git import IDENTITY, is_whole
 from wakeline.errors import RolloutFailed
@@ -104,9 +104,13 @@ def has_commit(repository: Path, commit: str) -> bool:
     return True
 
 
-def fetch(repository: Path, *, url: str, commit: str, branch: str, pin: str, shallow: bool = True) -> None:
-    """Bring one commit here and pin it as `pin`. Costs no contact when it is here already."""
+def fetch(
+    repository: Path, *, url: str, commit: str, branch: str, pin: str, shallow: bool = True, handed: bytes = b""
+) -> None:
+    """Bring one commit here and pin it as `pin`. Costs no contact when it is here already, or in the pack `handed`."""
     if not has_commit(repository, check_commit(commit)):
+        if handed and shallow and _take(repository, handed, commit=commit, pin=pin):
+            return
         _fetch(repository, url=url, commit=commit, branch=branch, pin=pin, shallow=shallow)
     else:
         git(["update-ref", "--end-of-options", pin, commit], at=repository)
@@ -151,6 +155,24 @@ def forget(repository: Path, *, below: str, but: Collection[str]) -> None:
     if gone:
         git(["update-ref", "--stdin"], at=repository, feed=gone.encode())
     git(["worktree", "prune"], at=repository)
+
+
+def _take(repository: Path, pack: bytes, *, commit: str, pin: str) -> bool:
+    """Take a commit without its history from a pack. False where that is not all of it: then nothing was taken.
+
+    git checks what comes, and that everything is here which it leads to. A commit that stands in the file `shallow` has
+    no parents for it: gitrepository-layout(5).
+    """
+    file = repository / "shallow"
+    before = file.read_text() if file.exists() else ""
+    durable.write_bytes(file, f"{before}{commit}\n".encode())
+    try:
+        git(["unpack-objects", "-q", "--strict"], at=repository, feed=pack)
+        git(["update-ref", "--end-of-options", pin, commit], at=repository)
+        return True
+    except GitFailed:
+        durable.write_bytes(file, before.encode()) if before else file.unlink()
+        return False
 
 
 def _fetch(repository: Path, *, url: str, commit: str, branch: str, pin: str, shallow: bool) -> None:

@@ -41,13 +41,12 @@ class Refused:
 
 @dataclasses.dataclass(frozen=True)
 class NewRelease:
-    """Make release `number` of these commits; `approved_at_once` are stages where that commit passed before."""
+    """Make release `number` of these commits."""
 
     number: int
     commit: str
     pins: Mapping[str, str]
     rollback_to: int = 0
-    approved_at_once: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +113,17 @@ def rollback(state: State, *, to: int = 0, after: str = "") -> Admission:
     if target.number < state.barrier:
         why = f"release {state.barrier} changed the schema in a way that release {target.number} cannot live with"
         return Refused(Blocked.NOTHING_GOOD, why, "write a release that goes forward")
-    good = frozenset(target.approved - target.held_stages)
-    return NewRelease(_next_number(state), target.commit, target.pins, rollback_to=target.number, approved_at_once=good)
+    return NewRelease(_next_number(state), target.commit, target.pins, rollback_to=target.number)
+
+
+def approved_at_once(state: State, release: Release) -> frozenset[str]:
+    """Stages where a rollback is approved as it begins: what it goes back to passed there, as far as is known by now.
+
+    What comes to be known in the push that makes the release counts: a machine may have failed it by itself meanwhile.
+    """
+    target = state.releases.get(release.rollback_to)
+    there = {stage.name for stage in release.stages}  # a stage that is gone is not its
+    return frozenset(there & (target.approved - target.held_stages)) if target else frozenset()
 
 
 def leave(state: State, *, machines: Collection[str]) -> Refused | None:

@@ -17,6 +17,7 @@ from wakeline.core.records import Draft
 from wakeline.core.state import Claim, Lease, Release, StagePlan, State
 from wakeline.driver import approving, standing
 from wakeline.driver.approving import Approver
+from wakeline.driver.handing import Packs
 from wakeline.driver.leasing import Holder, fence_off, until_takeable
 from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
@@ -100,10 +101,6 @@ class _Admitted:
     file: FleetFile
     new: admission.NewRelease | None = None
 
-    def approved_in(self, release: Release) -> frozenset[str]:
-        """Stages where it is approved at once: a rollback to what passed there before. One that is gone is not its."""
-        return self.new.approved_at_once & {stage.name for stage in release.stages} if self.new else frozenset()
-
 
 class _Desk:
     """Holds what one deploy knows, from the request to the last word."""
@@ -119,6 +116,7 @@ class _Desk:
         self._asked = False
         self._key: Path | None = None
         self._early: Early = {}
+        self._packs: Packs | None = None
         self._lease_s = project.file.deploy.lease_s
         self._said: Mapping[str, Mapping[str, object]] = {}
         self._fresh: State | None = None
@@ -182,9 +180,15 @@ class _Desk:
             held = any(name in state.holds for name in state.names_of(machine.name))
             way = self._project.transport_of(machine)
             self._early[machine.name] = knock_early(machine, way, starts_agent=machine.name in reached and not held)
+        if self._commit:
+            runs = {name: state.releases.get(state.runs(name)) for name in reached}
+            bases = {name: release.commit for name, release in runs.items() if release is not None}
+            self._packs = Packs(self._project.code, commit=self._commit, bases=bases)
 
     async def let_go(self) -> None:
         """Close what was knocked at and not walked to."""
+        if self._packs is not None:
+            self._packs.let_go()
         tasks = [each.task for each in self._early.values()]
         agents = [each.agent for each in self._early.values() if each.agent is not None]
         for each in self._early.values():
@@ -208,19 +212,19 @@ class _Desk:
     async def walk(self, holder: Holder, admitted: _Admitted, *, tell: Tell) -> Result:
         """Walk the stages, whatever interrupts it, and say how it ended."""
         state = self._writer.state
-        release = state.releases[admitted.number]
-        orders = self._orders(admitted, release, state)
+        orders = self._orders(admitted, state.releases[admitted.number], state)
         machines = {machine.name: machine for machine in self._project.file.fleet.machines}
-        party = Party(machines, orders, self._project.transport_of, agent_file(), self._early)
-        begun = self._rollout(state, release, admitted, orders)
+        party = Party(machines, orders, self._project.transport_of, agent_file(), self._early, self._packs)
         fleet = self._project.file.fleet
         approve = Approver(fleet.app, fleet.environment, orders, party.agent.digest, self._key)
 
-        at_once = sorted(admitted.approved_in(release) - release.approved)
-        if at_once:
-            drafts = [Draft("approved", {"release": release.number, "stage": stage}) for stage in at_once]
-            agents = {party.agent.digest: party.agent.data}
-            await holder.write(lambda now: [approve(now, each) for each in drafts], agents=agents)
+        def at_once(now: State) -> list[Draft]:
+            release = now.releases[admitted.number]
+            stages = sorted(admission.approved_at_once(now, release) - release.approved) if admitted.new else []
+            return [approve(now, Draft("approved", {"release": release.number, "stage": each})) for each in stages]
+
+        state = await holder.write(at_once, agents={party.agent.digest: party.agent.data})
+        begun = self._rollout(state, state.releases[admitted.number], orders)
         walk = Walk(begun, party=party, holder=holder, approve=approve, tell=tell)
         self._stop.hand_over(walk.stop)
         done = await walk.run()
@@ -325,9 +329,7 @@ class _Desk:
             barrier=state.barrier,
         )
 
-    def _rollout(
-        self, state: State, release: Release, admitted: _Admitted, orders: Mapping[str, Order]
-    ) -> rollout.Rollout:
+    def _rollout(self, state: State, release: Release, orders: Mapping[str, Order]) -> rollout.Rollout:
         earlier = {
             name: result.outcome
             for name, result in release.results.items()
@@ -340,7 +342,7 @@ class _Desk:
             release.lead,
             {stage.name: stage.at_once for stage in self._project.file.fleet.stages},
             _reached_before(state, self._project.file.fleet),
-            approved=release.approved | admitted.approved_in(release),
+            approved=release.approved,
             rollback=bool(release.rollback_to),
             only_stage=self._wish.stage,
             sent_before=release.sent,

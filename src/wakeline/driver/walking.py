@@ -15,6 +15,7 @@ from wakeline.core.model import Machine, Order, Outcome, Step
 from wakeline.core.presence import Phase, heard, judge
 from wakeline.core.records import Draft
 from wakeline.core.state import State
+from wakeline.driver.handing import Packs
 from wakeline.driver.leasing import Holder, LeaseLost
 from wakeline.driver.progress import Notice, Tell
 from wakeline.edges.agent_file import AgentFile, agent_file
@@ -105,13 +106,17 @@ def _kept(agent: Coroutine[Any, Any, Waiting]) -> asyncio.Future[Waiting]:
 
 @dataclasses.dataclass(frozen=True)
 class Party:
-    """The machines of one walk: how to reach each, and its order. `early` are knocks that are under way already."""
+    """The machines of one walk: how to reach each, and its order. `early` are knocks that are under way already.
+
+    `packs` have what machines lack of the commit.
+    """
 
     machines: Mapping[str, Machine]
     orders: Mapping[str, Order]
     transport_of: Callable[[Machine], Transport]
     agent: AgentFile
     early: Early = dataclasses.field(default_factory=dict)
+    packs: Packs | None = None
 
 
 Approve = Callable[[State, Draft], Draft]
@@ -132,6 +137,7 @@ class Walk:
         self._agents: dict[str, asyncio.Future[Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._handed: set[str] = set()
         self._may_wait: list[Draft] = []
         self._enough: dict[str, asyncio.Event] = {}
         self._stopped: dict[str, Conversation] = {}
@@ -334,9 +340,12 @@ class Walk:
             raise Lost("nothing is prepared now")
         conversation = (await starting).conversation
         conversation.silence_s = self._silence_s(name)
-        looks = {"stamp": self._as_it_stands(name)["stamp"]} if due else {}
-        word = {"do": "prepare", "order": self._party.orders[name].to_json(), **self._facts(name), **looks}
-        await conversation.send(word)
+        order, packs = self._party.orders[name], self._party.packs
+        more = {"stamp": self._as_it_stands(name)["stamp"]} if due else {}
+        if packs is not None and name not in self._handed:
+            more["pack"] = await packs.of(name, commit=order.commit)
+            self._handed.add(name)
+        await conversation.send({"do": "prepare", "order": order.to_json(), **self._facts(name), **more})
         async for event in conversation.events():
             if event["event"] == "prepared":
                 self._tell(Notice("prepared", name, data=event))

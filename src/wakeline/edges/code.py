@@ -15,6 +15,7 @@ from wakeline.errors import RolloutFailed, Usage
 
 _HEX = re.compile(r"[0-9a-f]{4,64}\Z")
 _FETCH_S = 300.0
+_PACK_S = 10.0
 
 
 class Code:
@@ -95,6 +96,18 @@ class Code:
         if (commit, path) not in self._files:
             self._files[commit, path] = git.show_file(commit, path, at=self.copy)
         return self._files[commit, path]
+
+    def pack(self, commit: str, *, base: str, bytes_max: int) -> bytes:
+        """The commit without its history, and of its files those that `base` has not; nothing where that is too much.
+
+        Raises GitFailed for a commit that is not here.
+        """
+        wanted = f"--shallow {commit}\n{commit}\n^{base}^{{tree}}\n"  # see --revs in git-pack-objects(1)
+        arguments = ["pack-objects", "--revs", "--stdout", "--quiet", "--delta-base-offset"]
+        done = git.call(arguments, at=self.copy, input=wanted.encode(), timeout_s=_PACK_S, kept_bytes_max=bytes_max)
+        if done.code != 0:
+            raise git.GitFailed(arguments[0], code=done.code, words=git.clean(done.err))
+        return b"" if done.dropped else done.out
 
     def paths(self, commit: str) -> frozenset[str]:
         """Every file and folder of a commit, relative to its top."""
