@@ -13,7 +13,7 @@ import pytest
 from one_machine import GIT, git, healthy, service, step
 
 from wakeline.agent.home import home_of
-from wakeline.agent.in_place import what_runs
+from wakeline.agent.in_place import state_file, what_runs
 from wakeline.core.model import Layout
 
 pytestmark = pytest.mark.slow
@@ -132,6 +132,22 @@ def test_a_lock_that_a_dead_git_left_is_taken_away_and_a_fresh_one_is_somebodys_
     assert "somebody uses git" in adopted.run(order(adopted, 1, "one")).events[-1]["cause"]
     os.utime(lock, (0, 0))
     assert adopted.run(order(adopted, 2, "two")).events[-1]["outcome"] == "ok"
+
+
+def test_locks_that_a_power_cut_left_in_our_own_checkout_block_nobody(adopted):
+    """Seen: the machine booted, and its order failed for ten minutes: "somebody uses git in this checkout now"."""
+    adopted.run(order(adopted, 1, "one"))
+    state = state_file(home_of(adopted.home, "shop", "uat"))
+    state.write_text(json.dumps({**json.loads(state.read_text()), "underway": 2}))
+    for name in ("index.lock", "HEAD.lock", "refs/wakeline/releases/3.lock"):
+        (adopted.path / ".git" / name).touch()
+    with subprocess.Popen([*GIT, "cat-file", "--batch"], cwd=adopted.path, stdin=subprocess.PIPE) as somebodys:
+        try:
+            assert "somebody uses git" in adopted.run(order(adopted, 2, "two")).events[-1]["cause"]
+        finally:
+            somebodys.kill()
+    assert adopted.run(order(adopted, 3, "three")).events[-1]["outcome"] == "ok"
+    assert served(adopted) == "three"
 
 
 def test_a_shallow_checkout_will_do(box):

@@ -1,7 +1,8 @@
 """`./dev killpoints [--quick]`: every operation cut short at every point, and what did not hold.
 
-`--quick` takes a sample from a printed seed, for about two minutes; without it every point is run, which takes an hour.
-A point that breaks something is printed with the command that shows it again.
+`--quick` takes a sample from a printed seed, for two minutes and a little on a machine of any speed: how many points
+those are worth is printed. Without it every point is run, which takes most of an hour. A point that breaks something is
+printed with the command that shows it again.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ import queue
 import random
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from killpoints import losing, points
 from killpoints.operations import OPERATIONS, Operation
 from killpoints.points import Counted, Point
 from killpoints.world import World
 
-QUICK_S = 100.0
+QUICK_S = 115.0
+LATEST_S = 130.0
+_NOT_HERE = 2
 
 
 @dataclasses.dataclass
@@ -41,31 +47,51 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What one worker does: its share of the points of each operation."""
+    """What one worker does: its share of the points of each operation. A sample is shared out by operations instead.
+
+    `ends_s` is when a sample is enough, `latest_s` when nothing more is begun whatever has had no turn.
+    """
 
     names: tuple[str, ...]
     worker: int
     workers: int
     seed: int
     ends_s: float
+    latest_s: float
     fault: str = ""
     point: str = ""
 
+    @property
+    def is_a_sample(self) -> bool:
+        return self.ends_s < float("inf")
 
-def work(asked: Asked, above: Path) -> list[Row]:
-    """One worker's share."""
+
+def work(asked: Asked, above: Path, take: Callable[[], int]) -> list[Row]:
+    """One worker's share. `take` gives the number of the next operation that nobody has begun."""
     rows = []
-    kinds = [kind for kind in OPERATIONS if kind.name in asked.names]
-    for number, kind in enumerate(kinds):
-        now_s = time.monotonic()
-        share_s = (asked.ends_s - now_s) / (len(kinds) - number)
-        folder = above / f"worker-{asked.worker}" / kind.name
-        rows += _one(asked, kind(), folder, ends_s=now_s + share_s)
+    for name, share_s in _turns(asked, take):
+        kind = next(each for each in OPERATIONS if each.name == name)
+        ends_s = min(asked.latest_s, time.monotonic() + share_s)
+        rows += _one(asked, kind(), above / f"worker-{asked.worker}" / name, ends_s=ends_s)
     return rows
 
 
+def _turns(asked: Asked, take: Callable[[], int]) -> Iterator[tuple[str, float]]:
+    """Operations, and for how long each. In a sample one worker alone prepares an operation: that costs as much as
+    five of its points.
+    """
+    if not asked.is_a_sample:
+        yield from ((name, float("inf")) for name in asked.names)
+        return
+    while (number := take()) < len(asked.names):
+        rounds = -(-(len(asked.names) - number) // asked.workers)
+        yield asked.names[number], (asked.ends_s - time.monotonic()) / rounds
+
+
 def _one(asked: Asked, operation: Operation, folder: Path, *, ends_s: float) -> list[Row]:
-    """Preparing counts as well; but every fault has its turn, however long that took."""
+    """Preparing counts as well; but every fault has its turn, unless it is too late for anything."""
+    if time.monotonic() > asked.latest_s:
+        return [Row(operation.name, "not begun")]
     world = World(folder)
     operation.prepare(world)
     failed = points.rehearse(world, operation)
@@ -74,7 +100,8 @@ def _one(asked: Asked, operation: Operation, folder: Path, *, ends_s: float) -> 
     counted = [each for each in points.count(world, operation) if asked.fault in each.fault]
     rows = {each.fault: Row(operation.name, each.fault, each.calls, of=len(each.points)) for each in counted}
     for number, point in enumerate(_mine(asked, counted, operation.name)):
-        if number >= len(counted) and time.monotonic() > ends_s:
+        now_s = time.monotonic()
+        if now_s > asked.latest_s or (now_s > ends_s and number >= len(counted)):
             break
         broken = points.run(world, operation, point)
         rows[point.fault].points += 1
@@ -86,12 +113,13 @@ def _one(asked: Asked, operation: Operation, folder: Path, *, ends_s: float) -> 
 
 
 def _mine(asked: Asked, counted: list[Counted], name: str) -> list[Point]:
-    """This worker's points, faults taken in turn, so that a share that ends early has some of each."""
+    """This worker's points, faults taken in turn, so that a sample that ends early has some of each."""
     turns = []
     for each in counted:
         chosen = [point for point in each.points if asked.point in ("", str(point))]
         random.Random(f"{asked.seed} {name} {each.fault}").shuffle(chosen)
-        turns += list(enumerate(chosen[asked.worker :: asked.workers]))
+        mine = chosen if asked.is_a_sample else chosen[asked.worker :: asked.workers]
+        turns += list(enumerate(mine))
     return [point for _, point in sorted(turns, key=lambda turn: turn[0])]
 
 
@@ -110,17 +138,17 @@ def main() -> int:
     parser.add_argument("--point", default="", help="one point, as it was printed")
     parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1))
     asked = parser.parse_args()
-    if shutil.which("strace") is None:
-        print("missing: strace (apt-get install strace)", file=sys.stderr)
-        return 2
+    if missing := _missing():
+        print(missing, file=sys.stderr)
+        return _NOT_HERE
     seed = asked.seed or secrets.randbelow(1 << 31)
     names = tuple(each.name for each in OPERATIONS if asked.only in ("", each.name))
     jobs = 1 if asked.point else asked.jobs
     began = time.monotonic()
-    ends_s = began + QUICK_S if asked.quick else float("inf")
+    ends_s, latest_s = (began + QUICK_S, began + LATEST_S) if asked.quick else (float("inf"), float("inf"))
     fast = Path("/dev/shm")  # an fsync costs nothing there, and no disk is worn
     with tempfile.TemporaryDirectory(prefix="killpoints-", dir=fast if os.access(fast, os.W_OK) else None) as above:
-        shares = [Asked(names, n, jobs, seed, ends_s, asked.fault, asked.point) for n in range(jobs)]
+        shares = [Asked(names, n, jobs, seed, ends_s, latest_s, asked.fault, asked.point) for n in range(jobs)]
         parts = _side_by_side(shares, Path(above))
     rows = _sum(parts)
     print(_table(rows))
@@ -136,7 +164,8 @@ def _side_by_side(shares: list[Asked], above: Path) -> list[list[Row]]:
     """Each in a process of its own: what a killed agent leaves behind comes to it."""
     forked = multiprocessing.get_context("fork")
     answers: multiprocessing.Queue[list[Row]] = forked.Queue()  # type: ignore[assignment]
-    workers = [forked.Process(target=_work, args=(share, above, answers)) for share in shares]
+    begun = forked.Value("i", 0)
+    workers = [forked.Process(target=_work, args=(share, above, begun, answers)) for share in shares]
     for worker in workers:
         worker.start()
     parts = []
@@ -149,8 +178,21 @@ def _side_by_side(shares: list[Asked], above: Path) -> list[list[Row]]:
     return parts
 
 
-def _work(asked: Asked, above: Path, answers: multiprocessing.Queue[list[Row]]) -> None:
-    answers.put(work(asked, above))
+def _work(asked: Asked, above: Path, begun: Any, answers: multiprocessing.Queue[list[Row]]) -> None:
+    def take() -> int:
+        with begun.get_lock():
+            begun.value += 1
+            return int(begun.value) - 1
+
+    answers.put(work(asked, above, take))
+
+
+def _missing() -> str:
+    """Why there is nothing to be cut short here, or nothing. A container may forbid one process to trace another."""
+    if shutil.which("strace") is None:
+        return "missing: strace (apt-get install strace)"
+    done = subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
+    return f"strace cannot trace a process here: {done.stderr.strip()[-200:]}" if done.returncode else ""
 
 
 def _sum(parts: list[list[Row]]) -> list[Row]:

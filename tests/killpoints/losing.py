@@ -30,6 +30,7 @@ with contextlib.suppress(ImportError, OSError):  # no package, or no libfuse3: `
 
 NEVER = 1 << 60
 _HAND_OVER_S = 5.0
+_MOUNT_S = 60.0
 _BY_SIGNAL = 8  # what fuse_main returns when a signal has ended its loop
 Base = object if mfusepy is None else mfusepy.Operations
 
@@ -136,6 +137,10 @@ class Disk(Base):  # type: ignore[misc, valid-type]
     def release(self, path: str, fh: int) -> int:
         self._open.pop(fh, None)
         return 0
+
+    def destroy(self, path: str) -> None:
+        """The loop is over. From here on nobody may end this process: it is about to hand the disk over."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def statfs(self, path: str) -> dict[str, int]:
         room = 1 << 22
@@ -286,7 +291,7 @@ class Mounted:
 
     def take_out(self, *, cut: str = "") -> tuple[Node, int, bool]:
         """Unmount. With `cut` (`names` or `all`) what was not fsynced is lost. Also: whether the fault was met."""
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + _MOUNT_S
         while subprocess.run(["fusermount3", "-u", self.mountpoint], check=False, capture_output=True).returncode:
             assert time.monotonic() < ends, f"{self.mountpoint} stays busy"
             time.sleep(0.02)
@@ -306,7 +311,7 @@ def mount(root: Node, mountpoint: Path, fault: Fault = Fault()) -> Mounted:
     ours, theirs = forked.Pipe()
     server = forked.Process(target=_serve, args=(root, mountpoint, fault, os.getpid(), theirs), daemon=True)
     server.start()
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + _MOUNT_S
     while not os.path.ismount(mountpoint):
         assert server.is_alive(), f"{mountpoint} could not be mounted"
         assert time.monotonic() < ends, f"{mountpoint} is not mounted"

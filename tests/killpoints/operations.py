@@ -289,7 +289,7 @@ class Script(Operation):
 
     def go(self, world: World, under: Sequence[str] = ()) -> Told:
         code = f"import json, sys\nfrom pathlib import Path\nplace = Path(sys.argv[1])\n{self.script}"
-        return world.talk([*under, sys.executable, "-c", code, str(world.disk)])
+        return world.talk([*under, sys.executable, "-S", "-c", code, str(world.disk)])
 
 
 class WriteJournal(Script):
@@ -391,7 +391,7 @@ print(json.dumps({"event": "checked-in"}), flush=True)
     def go(self, world: World, under: Sequence[str] = ()) -> Told:
         code = f"import json, sys\nfrom pathlib import Path\nplace = Path(sys.argv[1])\n{self.script}"
         url = self.store.format(place=self.place(world))
-        return world.talk([*under, sys.executable, "-c", code, str(world.disk), url, self.commit])
+        return world.talk([*under, sys.executable, "-S", "-c", code, str(world.disk), url, self.commit])
 
     def place(self, world: World) -> Path:
         return world.disk

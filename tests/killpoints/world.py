@@ -21,7 +21,8 @@ from wakeline.core.model import Health, Order, Service, Step
 
 SOURCE = Path(__file__).parents[2] / "src"
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")
-LIMIT_S = 60.0
+LIMIT_S = 120.0
+_AGENT = Path(__file__).parent / "agent_after_a_boot.py"
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: what a killed agent leaves behind comes to us
 
 
@@ -57,7 +58,7 @@ class World:
         self.home, self.path, self.folder = self.disk / "home", self.disk / "app", self.disk / "home/shop/uat"
         self.origin, self.work = self.outside / "origin.git", root / "work"
         self.environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(root)}
-        self.environment["PYTHONPATH"] = f"{Path(__file__).parent / 'boots'}:{SOURCE}"
+        self.environment["PYTHONPATH"] = self.environment["KILLPOINTS_SOURCE"] = str(SOURCE)
         self.boots("before the fault")
         for folder in (self.disk, self.outside):
             folder.mkdir(parents=True)
@@ -89,7 +90,7 @@ class World:
             Step("pages", "cp app.txt page.html"),
         )
         served = f"cp app.txt {self.outside}/served"
-        healthy = Health(run=f"cmp -s app.txt {self.outside}/served", within_s=2.0)
+        healthy = Health(run=f"cmp -s app.txt {self.outside}/served", within_s=10.0)
         service = Service("web", restart=served, stop="true", health=healthy)
         facts = {"steps": steps, "services": (service,), "shared": ("media",), "keep": 2, **more}
         return dataclasses.replace(Order(**head, **place), **facts)
@@ -133,7 +134,7 @@ class World:
     # --- the agent ---
 
     def agent(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "wakeline.agent", "--home", str(self.home), *arguments]
+        return [sys.executable, "-S", str(_AGENT), "--home", str(self.home), *arguments]
 
     def run(self, order: Order, *, under: Sequence[str] = (), fence: int = 1, ahead: bool = False) -> Told:
         """Push an order as a runner does; a claim that is wanted is given. With `ahead` it is prepared before."""
@@ -165,11 +166,18 @@ class World:
                         self.claims += 1
                         claim = {"do": "claimed", "step": events[-1]["step"], "claim": f"c{self.claims}"}
                         _say(process, json.dumps(claim).encode() + b"\n")
-            code = process.wait(LIMIT_S)
+            code = self._end(process)
             with contextlib.suppress(BrokenPipeError):  # the words of one that was killed
                 process.stdin.close()
             err.seek(0)
             return Told(code, tuple(events), err.read().decode(errors="replace"))
+
+    def _end(self, process: subprocess.Popen[bytes]) -> int:
+        try:
+            return process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            kill_below(os.getpid(), spare=-1)
+            raise Hung(f"it said its last word and did not end within {LIMIT_S:g} s") from None
 
     def _lines(self, process: subprocess.Popen[bytes]) -> Iterator[bytes]:
         assert process.stdout is not None

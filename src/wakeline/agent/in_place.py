@@ -76,7 +76,7 @@ class Checkout:
         missing = [name for name in self._order.shared if not (self.path / inside(name)).exists()]
         if missing:
             raise RolloutFailed(f"missing in {self.path}: {', '.join(missing)}", hint="put it there")
-        self._take_away_old_lock()
+        self._take_away_old_locks()
 
     def fetch(self) -> None:
         """Bring the commit into the checkout's own repository."""
@@ -132,7 +132,7 @@ class Checkout:
         if underway is None or current is None:
             return False
         commit = str(self.info(current).get("commit"))
-        self._take_away_old_lock()
+        self._take_away_old_locks()
         self._move_to(commit, label=f"reversed-{underway}")
         self._write({**self._state(), "underway": None})
         return True
@@ -188,16 +188,24 @@ class Checkout:
             saving.save(self.path, into=self._home.folder / "saved", label=label)
         repository.git(["checkout", "--quiet", "--force", "--detach", commit, "--"], at=self.path)
 
-    def _take_away_old_lock(self) -> None:
-        """A git that was killed leaves its lock; one that runs now is somebody's work."""
-        lock = self.path / ".git" / "index.lock"
-        try:
-            age_s = time.time() - lock.stat().st_mtime
-        except OSError:
-            return
-        if age_s < _LOCK_AGE_S:
-            raise RolloutFailed(f"{lock} is there: somebody uses git in this checkout now", hint="try again later")
-        lock.unlink()
+    def _take_away_old_locks(self) -> None:
+        """A git that was killed leaves its locks; one that runs now is somebody's work.
+
+        Those of our own refs are ours: every git of ours holds the machine's lock, as our caller does. A young one of
+        the checkout is ours where a checkout of ours was cut short, by a power cut say, and no git is at work here.
+        """
+        folder = self.path / ".git"
+        for litter in folder.glob("refs/wakeline/**/*.lock"):
+            litter.unlink(missing_ok=True)
+        for lock in (folder / "index.lock", folder / "HEAD.lock"):
+            try:
+                age_s = time.time() - lock.stat().st_mtime
+            except OSError:
+                continue
+            is_ours = self._state().get("underway") is not None and not repository.somebodys_git(self.path)
+            if age_s < _LOCK_AGE_S and not is_ours:
+                raise RolloutFailed(f"{lock} is there: somebody uses git in this checkout now", hint="try again later")
+            lock.unlink(missing_ok=True)
 
 
 def runs_now(home: Home, path: Path) -> int | None:

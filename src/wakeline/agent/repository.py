@@ -218,3 +218,19 @@ def _environment() -> dict[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         **IDENTITY,
     }
+
+
+def somebodys_git(work_tree: Path) -> bool:
+    """Whether a git is at work in a work tree, or one of another user, who does not let us see where his is."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if not (place / "comm").read_text(errors="replace").startswith("git"):
+                continue
+            try:
+                cwd = (place / "cwd").readlink()
+            except PermissionError:
+                return True
+            named = os.fsencode(work_tree) in (place / "cmdline").read_bytes()
+            if named or cwd == work_tree or work_tree in cwd.parents:
+                return True
+    return False
