@@ -32,7 +32,7 @@ class SlowLedger:
             raise LedgerError("no answer")
         return self.stands_at
 
-    def read_if_moved(self, _since: str) -> Log:
+    def read_if_moved(self, _since: str, **_held) -> Log:
         seconds, count = self.reads.pop(0)
         self.now_s += seconds
         return Log(RECORDS[count - 1].hash, RECORDS[:count])
@@ -105,7 +105,7 @@ def test_a_look_that_brought_no_news_is_made_again_though_it_was_just_now(look, 
     watch, ledger = look((0.1, 2))
     read = ledger.read_if_moved
 
-    def cannot(_since):
+    def cannot(_since, **_held):
         monkeypatch.setattr(ledger, "read_if_moved", read)
         raise LedgerError("no answer")
 

@@ -13,9 +13,10 @@ from wakeline.agent import durable
 from wakeline.agent.catch_up import _check_signature
 from wakeline.agent.home import Home
 from wakeline.core import approval
+from wakeline.core.fold import fold
 from wakeline.core.records import GENESIS, Draft, Record, chain
 from wakeline.edges import signing
-from wakeline.edges.ledgers import Log
+from wakeline.edges.ledgers import Log, Start
 from wakeline.errors import WakelineError
 
 ORDERS = {"uat": {"machine": "uat", "release": 2, "steps": []}, "web": {"machine": "web", "release": 2, "steps": []}}
@@ -59,14 +60,28 @@ def signed(tmp_path):
     return Signed(tmp_path, key(tmp_path / "key"))
 
 
-def refused(home: Home, approved: Record, log: Log) -> str:
+class Whole:
+    """A ledger that is asked for all of its log."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def read(self) -> Log:
+        return self.log
+
+
+def checked(home: Home, approved: Record, log: Log, whole: Log | None = None) -> None:
+    _check_signature(home, approved, log, ledger=Whole(whole or log))
+
+
+def refused(home: Home, approved: Record, log: Log, whole: Log | None = None) -> str:
     with pytest.raises(WakelineError) as caught:
-        _check_signature(home, approved, log)
+        checked(home, approved, log, whole)
     return str(caught.value)
 
 
 def test_as_it_was_signed_it_is_believed(signed):
-    _check_signature(signed.machine(), *signed.log())
+    checked(signed.machine(), *signed.log())
 
 
 @pytest.mark.parametrize(
@@ -125,3 +140,27 @@ def test_a_machine_that_was_told_of_nobody_believes_nobody(signed):
     home = signed.machine()
     durable.write_json(home.folder / "config.json", {"machine": "uat"})
     assert "knows nobody who may sign" in refused(home, *signed.log())
+
+
+def begun_behind(log: Log, count: int) -> Log:
+    """The log as it is read on top of what its first records meant."""
+    start = Start(fold(log.records[:count]), "a commit")
+    return Log(log.tip, log.records[count:], start=start)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_an_approval_is_believed_wherever_the_look_that_found_it_began(signed, count):
+    made = [Draft("release-made", {"release": 2, "commit": "c", "lead": "uat", "stages": []})]
+    first = chain(made, ids=["1"], previous=GENESIS, at="", by="ann")
+    approved = chain(
+        [Draft("approved", signed.body(after=first[0].hash))], ids=["2"], previous=first[0].hash, at="", by=""
+    )
+    log = Log(approved[0].hash, first + approved)
+    checked(signed.machine(), approved[0], begun_behind(log, count), log)
+
+
+def test_an_approval_that_is_remembered_and_not_in_the_log_is_refused(signed):
+    approved, log = signed.log()
+    other = chain([Draft("held", {"machine": "x"})], ids=["3"], previous=log.records[0].hash, at="", by="ann")
+    without = Log(other[0].hash, (log.records[0], *other))
+    assert "another place in the log" in refused(signed.machine(), approved, begun_behind(without, 1), without)

@@ -21,7 +21,7 @@ from wakeline.core.catch_up import CatchUp, Verdict, decide
 from wakeline.core.model import Order, Outcome, order_from_json
 from wakeline.core.records import Record
 from wakeline.core.state import State
-from wakeline.edges.ledgers import Log
+from wakeline.edges.ledgers import Log, remembered
 from wakeline.errors import LedgerError, RolloutFailed
 
 LOCK_S = 150.0
@@ -199,14 +199,16 @@ class Agent(Executing):
         words = approval.payload(approved.body, app="shop", environment="sim")
         if approved.body.get("signature") != sign(words, key=KEY):
             raise RolloutFailed(f"the approval of release {approved.body.get('release')} is not signed as it must be")
-        known = {record.hash for record in log.records[: log.records.index(approved)]}
+        known = remembered.before(approved, log)
+        if log.start is not None and approved.body.get("after") not in known:
+            known = remembered.before(approved, self.world.store.log)
         problem = approval.problem(approved.body, now_s=self.world.wall_s(), known=known)
         if problem:
             raise RolloutFailed(problem)
 
     def _look_at(self, ledger: Ledger) -> Log:
         """What may be taken is what stands there as it is read: the answer may take a while."""
-        log = ledger.read()
+        log = ledger.read(start=self.world.remembered)
         self.world.observer.looked(self.box)
         return log
 

@@ -125,6 +125,20 @@ MUTANTS = (
         "not rollout.once <= rollout.receipted",
         "False",
     ),
+    Mutant(
+        "what is remembered has lost a hold",
+        "10",
+        "wakeline.core.packing:_release_of",
+        "frozenset(held)",
+        "frozenset()",
+    ),
+    Mutant(
+        "a machine is looked for in its first release alone",
+        "6",
+        f"{_FOLD}:_speaks_of",
+        "max(last, number)",
+        "first",
+    ),
     Mutant("a failure holds nobody", "10", f"{_FOLD}:_holds", "if Outcome.FAILED in outcomes", "if None in outcomes"),
     Mutant("no claim is ever open", "4", f"{_STATE}:State.open_claims", "(self.claims.values())", "()"),
     Mutant(

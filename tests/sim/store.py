@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wakeline.core.records import GENESIS, Record
-from wakeline.edges.ledgers import Log
+from wakeline.edges.ledgers import From, Log
 from wakeline.errors import LedgerError
 
 
@@ -39,10 +39,11 @@ class Ledger:
     fault: Callable[[str], bool]
     warnings: tuple[str, ...] = ()
 
-    def read(self) -> Log:
+    def read(self, *, start: From | None = None) -> Log:
         """See Ledger.read."""
         self._there("read")
-        return self.store.log
+        log, begin = self.store.log, start() if start else None
+        return log if begin is None else Log(log.tip, log.records[begin.state.position :], start=begin)
 
     def stamp(self) -> str:
         """See Ledger.stamp."""
@@ -53,7 +54,7 @@ class Ledger:
         """See Ledger.stamp_of."""
         return tip
 
-    def read_if_moved(self, since: str) -> Log | None:
+    def read_if_moved(self, since: str, **_held: Any) -> Log | None:
         """See Ledger.read_if_moved."""
         log = self.read()
         return None if log.tip == since else log

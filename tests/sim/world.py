@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import json
 import random
 import types
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -21,17 +22,18 @@ from sim.links import Transport, Wire
 from sim.loop import PROCESS, Loop, Process
 from sim.machine import Box, Database
 from sim.store import Ledger, Store
-from wakeline.core import model
+from wakeline.core import model, packing
+from wakeline.core.archive import Archive
 from wakeline.core.fold import fold
 from wakeline.core.model import Fleet, Layout, Machine, Presence, Stage, Step
-from wakeline.core.records import Draft, Record
+from wakeline.core.records import GENESIS, Draft, Record
 from wakeline.core.state import State
 from wakeline.driver import approving, deploying, joining, leasing, waking, walking, writer
 from wakeline.driver.deploying import Wish
 from wakeline.driver.project import Project
 from wakeline.driver.writer import Writer
 from wakeline.edges.agent_file import AgentFile
-from wakeline.edges.ledgers import Log
+from wakeline.edges.ledgers import Log, Start
 from wakeline.errors import WakelineError
 from wakeline.fleet import FleetFile
 from wakeline.fleet.reading import Deploy
@@ -39,6 +41,8 @@ from wakeline.fleet.reading import Deploy
 LEASE_S = 180.0
 AGENT = AgentFile(b"", "0" * 64)
 KEY = Path("the key of those who may approve")
+SEEN = Path("where a runner remembers the ledger")
+REMEMBERED = 0.1  # of all looks at the ledger
 
 # How often each fault strikes where it can, while faults are on.
 FAULTS = {
@@ -127,7 +131,8 @@ class World:
         self.started: list[Process] = []
         self.stage_alone: set[str] = set()
         self._states: dict[str, State] = {self.store.log.tip: State()}
-        self._last = State()
+        self._last = self._memory = State()
+        self._remembers = random.Random(seed)  # of its own, so that a seed's story is the same with it and without
         self._commits: dict[int, tuple[int, bool, frozenset[tuple[str, str]]]] = {0: (0, False, frozenset())}
         self._ids = 0
         self.fleets = 1
@@ -332,17 +337,44 @@ class World:
 
     def folded(self, log: Log) -> State:
         """The state that a log says."""
-        found = self._states.get(log.tip)
-        return found or self.fold(log.records[self._last.position :], start=self._last)
+        if log.start is not None:
+            return self.fold(log.records, start=log.start.state)
+        return self._folded_once(log.tip, len(log.records))
 
     def fold(self, records: Sequence[Record], *, start: State | None = None) -> State:
-        """What the core's fold says; the fold is pure, so each log is folded once for everybody."""
-        if not records:
-            return start or State()
-        found = self._states.get(records[-1].hash)
-        if found is None:
-            found = self._states[records[-1].hash] = self._last = fold(records, start=start)
+        """What the core's fold says. On top of what was remembered it must say the same as from the beginning."""
+        begun = start or State()
+        if not records and begun.tip == GENESIS:
+            return begun
+        tip = records[-1].hash if records else begun.tip
+        whole = self._folded_once(tip, begun.position + len(records))
+        if not isinstance(begun.releases, Archive):
+            return whole
+        found = fold(records, start=begun)
+        fields = [each.name for each in dataclasses.fields(found)]
+        if other := [name for name in fields if _as_written(getattr(found, name)) != _as_written(getattr(whole, name))]:
+            raise Violation(
+                f"on top of record {begun.position}, {len(records)} records mean another {', '.join(other)}"
+            )
         return found
+
+    def _folded_once(self, tip: str, position: int) -> State:
+        """The fold is pure, so each log is folded once for everybody."""
+        if tip not in self._states:
+            start = self._last if self._last.position <= position else State()
+            self._states[tip] = self._last = fold(self.store.log.records[start.position : position], start=start)
+        return self._states[tip]
+
+    def remembered(self) -> Start | None:
+        """What somebody has remembered of the log, now and then; and now and then it is remembered anew."""
+        if self._remembers.random() > REMEMBERED:
+            return None
+        records = self.store.log.records
+        to = self._remembers.choice((0, 0, len(records), self._remembers.randint(0, len(records))))
+        if to > self._memory.position:
+            head, shelves = packing.pack(fold(records[self._memory.position : to], start=self._memory))
+            self._memory = packing.unpack(json.loads(json.dumps(head)), shelves)
+        return Start(self._memory, "") if self._memory.position else None
 
     @property
     def state(self) -> State:
@@ -388,7 +420,7 @@ class World:
         file = FleetFile(self.fleet, "git", "main", "git", deploy, (), (), further)
         code: Any = Repository(self)
         ledger = self.ledger_of(name)
-        return SimProject(None, code, f"c{self.fleets}", file, Writer(ledger, by=name), diary=ledger)
+        return SimProject(None, code, f"c{self.fleets}", file, Writer(ledger, by=name, seen=SEEN), diary=ledger)
 
     def write(self, by: str, decide: Callable[[State], list[Draft]]) -> None:
         """A person writes something on record, with nobody in between."""
@@ -435,6 +467,13 @@ class World:
         return 1.7e9 + self.loop.now + self._shift_s + wrong
 
 
+def _as_written(value: Any) -> Any:
+    """Records as they stand in the log: whoever wrote one may have a tuple where whoever reads it has a list."""
+    if isinstance(value, Mapping):
+        return {key: each.line if isinstance(each, Record) else each for key, each in value.items()}
+    return value
+
+
 def sign(words: bytes, *, key: Path) -> str:
     """A signature that nobody without the key can make, for less than ssh-keygen takes."""
     return hashlib.sha256(f"{key} ".encode() + words).hexdigest()
@@ -452,13 +491,22 @@ def inside(world: World) -> Iterator[None]:
     clocks = types.SimpleNamespace(time=world.wall_s, monotonic=world.loop.time, gmtime=None, strftime=None)
     chance = types.SimpleNamespace(uniform=world.random.uniform)
     signatures = types.SimpleNamespace(sign=lambda words, *, key, namespace: sign(words, key=key))
+    memory = types.SimpleNamespace(
+        read=lambda ledger, *, place: ledger.read(start=world.remembered), last_seen=lambda _place: "nothing"
+    )
     changes: Mapping[Any, Mapping[str, Any]] = {
         deploying: {"secrets": ids, "boottime_s": world.loop.time, "time": clocks, "agent_file": lambda: AGENT},
         leasing: {"boottime_s": world.loop.time},
         walking: {"secrets": ids, "time": clocks, "agent_file": lambda: AGENT},
         joining: {"agent_file": lambda: AGENT},
         waking: {"agent_file": lambda: AGENT},
-        writer: {"fold": world.fold, "secrets": ids, "random": chance, "timestamp": lambda: f"{world.wall_s():.0f}"},
+        writer: {
+            "fold": world.fold,
+            "memory": memory,
+            "secrets": ids,
+            "random": chance,
+            "timestamp": lambda: f"{world.wall_s():.0f}",
+        },
         approving: {"time": clocks, "signing": signatures, "signing_key": lambda _project: KEY},
     }
     with contextlib.ExitStack() as stack:

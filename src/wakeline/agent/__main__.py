@@ -109,7 +109,9 @@ def _do(asked: _Asked) -> int:
     if asked.verb == "configure":
         return _configure(asked.home)
     if asked.verb == "adopt":
-        (home_of(asked.home, asked.app, asked.environment).folder / "seen.json").unlink(missing_ok=True)
+        from wakeline.edges.ledgers import memory  # noqa: PLC0415 - a person asks for this, and seldom
+
+        memory.forget(home_of(asked.home, asked.app, asked.environment).seen)
         sys.stdout.write(json.dumps({"event": "ended", "exit": 0}) + "\n")
         return 0
     if asked.verb == "status" and asked.words:

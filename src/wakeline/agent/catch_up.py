@@ -33,7 +33,7 @@ from wakeline.core.records import BadLog, Record
 from wakeline.core.state import State
 from wakeline.core.succession import newest_approval, successor
 from wakeline.edges import signing
-from wakeline.edges.ledgers import Ledger, Log, memory, open_ledger
+from wakeline.edges.ledgers import Ledger, Log, memory, open_ledger, remembered
 from wakeline.errors import Busy, LedgerError, RolloutFailed, WakelineError
 
 if TYPE_CHECKING:
@@ -120,13 +120,15 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
         return None
     log = _believed(home, ledger)
     state = _understood(home, ledger, log)
+    if remembered.is_due(log):
+        remembered.keep(log, state, place=home.seen)
     attempts, machine = carrying_out.attempts(journal.entries), str(config["machine"])
     decision = decide(state, machine=machine, runs=runs, cut_off=left.how if left else None, attempts=attempts)
     _say(home, decision.why)
     if decision.verdict is Verdict.NOTHING:
         durable.write_json(home.looked, seen)
     if decision.verdict is Verdict.RETIRED and not boot:
-        _retire(home, state.orders.get((decision.release, decision.stage)), log, journal=journal)
+        _retire(home, state.orders.get((decision.release, decision.stage)), log, ledger=ledger, journal=journal)
     if decision.verdict is Verdict.FINISH and left is not None:
         left = _raise_barrier(home, left, state.barrier)
     if decision.verdict is Verdict.FINISH and left is not None and (left.how.back or not boot):
@@ -134,7 +136,7 @@ def _catch_up(home: Home, journal: Journal, *, boot: bool) -> Outcome | None:
     elif decision.verdict is Verdict.RUN:
         left = None
         approved = state.approval(state.releases[decision.release], decision.name)
-        _check_signature(home, approved, log)
+        _check_signature(home, approved, log, ledger=ledger)
         if approved is not None:
             _hand_over_to_the_one_it_names(home, ledger, approved)
         order = _order(state, decision, approved, home=home)
@@ -246,7 +248,7 @@ def _confirm_switch(home: Home, journal: Journal) -> None:
 
 def _believed(home: Home, ledger: Ledger) -> Log:
     """The log, if it still contains what this machine last saw. Raises NotTheLog for one that does not."""
-    return memory.read(ledger, place=home.folder / "seen.json")
+    return memory.read(ledger, place=home.seen)
 
 
 def _understood(home: Home, ledger: Ledger, log: Log) -> State:
@@ -255,11 +257,14 @@ def _understood(home: Home, ledger: Ledger, log: Log) -> State:
     The agent that handed over to this one could read the log, or it would have looked for the same as we do now.
     """
     try:
-        return fold(log.records)
+        start, records = remembered.unfolded(log, State())
+        return fold(records, start=start)
     except BadLog as error:
+        if log.start is not None:
+            log = ledger.read()  # all of it: the newest approval for this machine may be an old one
         approved = newest_approval(log.records, machine=str(home.config["machine"]))
         if approved is not None:
-            _check_signature(home, approved, log)
+            _check_signature(home, approved, log, ledger=ledger)
             _hand_over_to_the_one_it_names(home, ledger, approved)
         before = arrival.came_by()
         if before and arrival.mine(home.root) not in before:
@@ -307,12 +312,12 @@ def _order(state: State, decision: CatchUp, record: Record | None, *, home: Home
     return dataclasses.replace(order, barrier=max(order.barrier, state.barrier))
 
 
-def _retire(home: Home, record: Record | None, log: Log, *, journal: Journal) -> None:
+def _retire(home: Home, record: Record | None, log: Log, *, ledger: Ledger, journal: Journal) -> None:
     """Stop what ran here where the fleet file said `on_retire = "stop"`; its word counts only when it is signed."""
     orders: Mapping[str, Any] = record.body.get("orders", {}) if record else {}
     if record is None or all(order.get("on_retire") != STOP for order in orders.values()):
         return
-    _check_signature(home, record, log)
+    _check_signature(home, record, log, ledger=ledger)
     try:
         order = order_from_json(durable.read_json(home.saved_order))
     except BadOrder:
@@ -322,7 +327,7 @@ def _retire(home: Home, record: Record | None, log: Log, *, journal: Journal) ->
         _say(home, f"stopped, as `on_retire` says: {', '.join(stopped)}")
 
 
-def _check_signature(home: Home, approved: Record | None, log: Log) -> None:
+def _check_signature(home: Home, approved: Record | None, log: Log, *, ledger: Ledger) -> None:
     """Whether this machine may act on an approval. Raises WakelineError with the reason why not."""
     config = home.config
     if approved is None or config.get("unsigned") is True:
@@ -337,7 +342,9 @@ def _check_signature(home: Home, approved: Record | None, log: Log) -> None:
         signing.check(words, signature, signers=signers, namespace=approval.NAMESPACE)
     except signing.SignatureRefused as error:
         raise RolloutFailed(f"{what}: {error.message}") from error
-    known = {record.hash for record in log.records[: log.records.index(approved)]}
+    known = remembered.before(approved, log)
+    if log.start is not None and approved.body.get("after") not in known:
+        known = remembered.before(approved, ledger.read())  # signed before the record that this look goes on from
     problem = approval.problem(approved.body, now_s=time.time(), known=known)
     if problem:
         raise RolloutFailed(f"{what}: {problem}")

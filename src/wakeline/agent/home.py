@@ -76,6 +76,11 @@ class Home:
         return self.folder / "orders" / f"{release}.json"
 
     @property
+    def seen(self) -> Path:
+        """What was last seen of the ledger; what it meant up to there is remembered beside it."""
+        return self.folder / "seen.json"
+
+    @property
     def looked(self) -> Path:
         """What was found when the ledger was last read in full, and there was nothing to do (agent/glance.py)."""
         return self.folder / "looked.json"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from wakeline.agent.home import Home
 from wakeline.core.carrying_out import LOOKS, is_fresh, is_young, nothing_new, overtaken
 from wakeline.core.records import BadLog
-from wakeline.edges.ledgers import Ledger, open_ledger
+from wakeline.edges.ledgers import Ledger, Log, Start, open_ledger
 from wakeline.errors import Interrupted, LedgerError
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ class Watch:
     _answer: str = ""
     _ledger: Ledger | None = None
     _state: State | None = None
-    _known: int = 0
     _heard: bool = False
 
     def begin(self) -> None:
@@ -124,18 +123,29 @@ class Watch:
             return
         try:
             self._heard = False
-            log = self._ledger.read_if_moved(self.stamp)
+            log = self._ledger.read_if_moved(self.stamp, start=self._remembered)
             self._heard = True
             if log is None:
                 return
-            from wakeline.core.fold import fold  # noqa: PLC0415 - most orders find the ledger where the runner had it
-
-            records = log.records
-            self._state = fold(records[self._known :], start=self._state)
-            self._known = len(records)
+            self._state = self._folded(log)
             self._answer = overtaken(self._state, machine=self.machine, fence=self.fence)
         except (LedgerError, BadLog, OSError):
             self._answer = ""
+
+    # Most orders find the ledger where the runner had it, and need nothing of what is imported here.
+
+    def _remembered(self) -> Start | None:
+        from wakeline.edges.ledgers import remembered  # noqa: PLC0415 - see above
+
+        return remembered.load(self.home.seen)
+
+    def _folded(self, log: Log) -> State:
+        from wakeline.core.fold import fold  # noqa: PLC0415 - see above
+        from wakeline.core.state import State  # noqa: PLC0415 - see above
+        from wakeline.edges.ledgers import remembered  # noqa: PLC0415 - see above
+
+        start, records = remembered.unfolded(log, self._state or State())
+        return fold(records, start=start)
 
 
 def _ledger_of(home: Home) -> Ledger | None:

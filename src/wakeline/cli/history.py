@@ -19,6 +19,7 @@ def run(folder: Path, *, verify: bool, last: int) -> Result:
     project = open_project(folder)
     state = asyncio.run(project.writer.read())
     if verify:
+        state = asyncio.run(project.writer.read_whole())
         line = f"{state.position} records, every hash fits; the last is {state.tip[:12]}"
         return Result("history", {"records": state.position, "tip": state.tip}, lines=[line])
     chosen = list(itertools.islice(state.newest_first(), last))

@@ -10,6 +10,7 @@ from wakeline.core.model import Machine
 from wakeline.driver.project import Project, open_project
 from wakeline.driver.walking import KNOCK_S
 from wakeline.edges.agent_file import agent_file
+from wakeline.edges.ledgers import memory
 from wakeline.edges.transports import Lost, NotReached
 from wakeline.errors import ExitCode
 
@@ -18,7 +19,7 @@ def run(folder: Path) -> Result:
     """Forget what was seen before, here and on every machine that answers; the others are named."""
     project = open_project(folder)
     if project.writer.seen is not None:
-        project.writer.seen.unlink(missing_ok=True)
+        memory.forget(project.writer.seen)
     state = asyncio.run(project.writer.read())
     found = asyncio.run(_adopt(project))
     lines = [f"here: record {state.position} ({state.tip[:12]}) is the end of the log that is believed from now on"]

@@ -15,13 +15,17 @@ folded a part of the log goes on from there: the state is the same, wherever the
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wakeline.core.archive import Archive
+from wakeline.core.archive import SHELF, Archive
 from wakeline.core.model import Outcome, Presence
 from wakeline.core.records import RECORD_VERSION, BadLog, Record
 from wakeline.core.state import Claim, Lease, MachineResult, Release, Request, StagePlan, State
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", re.ASCII)
+_ANY_TIME = "~"  # later than any: a time that cannot be read may be any
 
 
 def fold(records: Iterable[Record], *, start: State | None = None) -> State:
@@ -231,7 +235,11 @@ def _with_one_more(release: Release, record: Record) -> Release:
 
 
 def _release_ended(folding: dict[str, Any], record: Record) -> None:
-    _change_release(folding, int(record.body["release"]), ended=str(record.body["outcome"]), ended_at=record.at)
+    number = int(record.body["release"])
+    _change_release(folding, number, ended=str(record.body["outcome"]), ended_at=record.at)
+    if number in folding["releases"]:
+        at = record.at if _TIME.match(record.at) else _ANY_TIME
+        folding["ends"][number // SHELF] = max(folding["ends"].get(number // SHELF, ""), at)
 
 
 def _claimed(folding: dict[str, Any], record: Record) -> None:

@@ -87,9 +87,15 @@ def before(state: State, number: int) -> Release | None:
     return next((r for r in earlier if r.approved >= {stage.name for stage in r.stages}), None)
 
 
+def recently_ended(state: State, now_s: float) -> Iterator[Release]:
+    """Releases that ended so lately that they may be news; also those whose time cannot be read."""
+    since = datetime.datetime.fromtimestamp(max(now_s - KEPT_S, 0.0), tz=datetime.timezone.utc)
+    return state.ended_since(since.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
 def _ended(state: State, now_s: float) -> Iterator[Release]:
     """Releases whose rollout has ended, and is news. One that walked a single stage waits for the others."""
-    for release in state.releases.values():
+    for release in recently_ended(state, now_s):
         known = all(name in release.results for stage in release.stages for name in stage.machines)
         told = release.ended == "failed" or (release.ended == "passed" and known)
         if (told or _doubts(state, release)) and release.ended and _is_news(release.ended_at, now_s):

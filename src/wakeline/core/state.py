@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Container, Iterable, Iterator, Mapping
 
-from wakeline.core.archive import newest_first, of_release
+from wakeline.core.archive import SHELF, newest_first, of_release
 from wakeline.core.model import Outcome
 from wakeline.core.records import GENESIS, Record
 
@@ -134,7 +134,8 @@ class Request:
 class State:
     """Everything that the log says now. `position` counts records, `tip` is the hash of the last one.
 
-    `spans` has, by the name of a machine, the first and the last release that has a place or a word for it.
+    `spans` has, by the name of a machine, the first and the last release that has a place or a word for it; `ends`,
+    for a few releases in a row, when one of them has last ended. Both may say too much, and never too little.
     """
 
     position: int = 0
@@ -158,6 +159,7 @@ class State:
     breaking: Mapping[str, bool] = dataclasses.field(default_factory=dict)
     retries: Mapping[tuple[int, str], int] = dataclasses.field(default_factory=dict)
     spans: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    ends: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     @property
     def highest(self) -> int:
@@ -184,6 +186,12 @@ class State:
             if release.number < first:
                 return
             yield release
+
+    def ended_since(self, at: str) -> Iterator[Release]:
+        """Releases that may have ended at a time of the ledger or later, by the clocks of those who ended them."""
+        rows = [row for row, latest in self.ends.items() if latest >= at]
+        numbers = (number for row in sorted(rows) for number in range(row * SHELF, (row + 1) * SHELF))
+        return (self.releases[number] for number in numbers if number in self.releases)
 
     @property
     def open_claims(self) -> tuple[Claim, ...]:

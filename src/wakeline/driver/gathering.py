@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from wakeline.core import behind
 from wakeline.core.model import Machine, Outcome
@@ -11,6 +12,8 @@ from wakeline.core.state import MachineResult
 from wakeline.driver.deploying import Result
 from wakeline.driver.project import Project
 from wakeline.edges import git
+from wakeline.edges.ledgers import Log
+from wakeline.errors import LedgerError
 from wakeline.github.report import Bar, Commit, MachineRow, OnceRow, Report
 
 _COMMITS_MAX = 30
@@ -89,7 +92,7 @@ def _commits(project: Project, done: Result) -> tuple[Commit, ...]:
 
 def _once(project: Project, number: int) -> Iterator[OnceRow]:
     """Claims and receipts of a release, in the order of the ledger; each with how it ended."""
-    records = [each for each in (project.writer.log.records if project.writer.log else ()) if _is_of(each, number)]
+    records = [each for each in _log(project, number) if _is_of(each, number)]
     ends = {each.body.get("claim"): each for each in records if each.kind in _ENDED and each.body.get("claim")}
     for each in records:
         if each.kind == "claimed":
@@ -97,6 +100,15 @@ def _once(project: Project, number: int) -> Iterator[OnceRow]:
             yield OnceRow(each.body["step"], each.body["machine"], _how(end), each.body["claim"], each.at)
         elif each.kind == "receipt" and not each.body.get("claim"):
             yield OnceRow(each.body["step"], "", "the database had it", "", each.at)
+
+
+def _log(project: Project, number: int) -> Sequence[Record]:
+    """The log with all that it says of a release: all of it where our look began behind the making of it."""
+    log = project.writer.log or Log()
+    if log.start is not None and not any(each.kind == "release-made" and _is_of(each, number) for each in log.records):
+        with contextlib.suppress(LedgerError):  # then the report says what we know
+            log = project.writer.ledger.read()
+    return log.records
 
 
 def _is_of(record: Record, number: int) -> bool:

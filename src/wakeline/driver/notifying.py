@@ -84,7 +84,7 @@ async def waiting(project: Project) -> dict[str, list[Message]]:
 def due(project: Project, state: State) -> list[Message]:
     """Everything that there is to tell, whoever has been told."""
     commits = {}
-    for release in state.newest_first():
+    for release in messages.recently_ended(state, time.time()):
         at = messages.seconds_of(release.ended_at)
         if release.rollback_to or at is None or time.time() - at > messages.KEPT_S:
             continue

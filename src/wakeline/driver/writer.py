@@ -17,7 +17,7 @@ from pathlib import Path
 from wakeline.core.fold import fold
 from wakeline.core.records import BadLog, Draft, Record, chain
 from wakeline.core.state import State
-from wakeline.edges.ledgers import Ledger, Log, memory
+from wakeline.edges.ledgers import Ledger, Log, memory, remembered
 from wakeline.errors import LedgerError
 
 TRIES_MAX = 200
@@ -45,6 +45,12 @@ class Writer:
         async with self.one_at_a_time:
             return await self._read()
 
+    async def read_whole(self) -> State:
+        """The present state from all of the log, every link checked, whatever is remembered: for its history."""
+        async with self.one_at_a_time:
+            self.state = State()
+            return self._believe(await asyncio.to_thread(self.ledger.read))
+
     async def write(
         self,
         decide: Decide,
@@ -63,7 +69,12 @@ class Writer:
     async def _read(self) -> State:
         if self.seen is None:
             return self._believe(await asyncio.to_thread(self.ledger.read))
-        return self._believe(await asyncio.to_thread(memory.read, self.ledger, place=self.seen))
+        first = self.log is None
+        log = await asyncio.to_thread(memory.read, self.ledger, place=self.seen)
+        state = self._believe(log)
+        if first and remembered.is_due(log):
+            await asyncio.to_thread(remembered.keep, log, state, place=self.seen)
+        return state
 
     async def _write(self, decide: Decide, *, pins: Mapping[str, str], agents: Mapping[str, bytes]) -> State:
         for attempt in range(TRIES_MAX):
@@ -82,9 +93,7 @@ class Writer:
         return chain(drafts, ids=ids, previous=previous, at=timestamp(), by=self.by)
 
     def _believe(self, log: Log) -> State:
-        known = self.state.position
-        same_start = known <= len(log.records) and (known == 0 or log.records[known - 1].hash == self.state.tip)
-        start, fresh = (self.state, log.records[known:]) if same_start else (State(), log.records)
+        start, fresh = remembered.unfolded(log, self.state)
         try:
             self.log, self.state = log, fold(fresh, start=start)
         except BadLog as error:
@@ -94,8 +103,8 @@ class Writer:
         return self.state
 
     def _append(self, records: tuple[Record, ...]) -> State:
-        before = self.log.records if self.log else ()
-        self.log = Log(records[-1].hash, before + records)
+        before = self.log or Log()
+        self.log = Log(records[-1].hash, before.records + records, start=before.start)
         self.state = fold(records, start=self.state)
         if self.seen is not None and memory.last_seen(self.seen) == records[0].previous:
             memory.remember(self.log.tip, place=self.seen)  # else another runner of this user has seen more

@@ -31,7 +31,7 @@ class MovesMeanwhile:
     def __init__(self, ledger: SqliteLedger, place: Path) -> None:
         self._ledger, self._place = ledger, place
 
-    def read(self) -> Log:
+    def read(self, **_held) -> Log:
         log = self._ledger.read()
         memory.remember(appended(self._ledger, 2).tip, place=self._place)
         return log
@@ -50,7 +50,7 @@ class WentByAnEarlierLook:
     def __init__(self, ledger: SqliteLedger) -> None:
         self._ledger, self._looked = ledger, [ledger.read()]
 
-    def read(self) -> Log:
+    def read(self, **_held) -> Log:
         return self._looked.pop() if self._looked else self._ledger.read()
 
 

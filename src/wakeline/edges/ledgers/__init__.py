@@ -6,33 +6,68 @@ are in the log, and False only when nothing of them is: what a remote answered i
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wakeline.core.records import GENESIS, Record
+
+if TYPE_CHECKING:
+    from wakeline.core.state import State
 
 CheckIn = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Log:
-    """The whole log, verified. `tip` is the hash of the last record, GENESIS when there is none.
+class Start:
+    """Where a log may be gone on from: what it says up to there, folded, and the store's word for the place.
 
-    `stamp` is the store's own word for where the log stood, see Ledger.stamp; empty where it was not asked.
+    `taken` are the ids of the records up to there, in short and sorted: none may stand in a log twice.
+    """
+
+    state: State
+    stamp: str
+    taken: Sequence[int] = ()
+
+    def repeats(self, records: Iterable[Record]) -> bool:
+        """Whether an id of these may have stood in the log before. No is sure; yes is for who reads the whole log."""
+        found = ((name, bisect.bisect_left(self.taken, name)) for name in (short(record.id) for record in records))
+        return any(at < len(self.taken) and self.taken[at] == name for name, at in found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """The log, verified. `tip` is the hash of the last record, GENESIS when there is none.
+
+    `stamp` is the store's own word for where the log stood, see Ledger.stamp; empty where it was not asked. Without a
+    `start` the records are all of them; with one they are those behind it.
     """
 
     tip: str = GENESIS
     records: tuple[Record, ...] = ()
     stamp: str = ""
+    start: Start | None = None
+
+    @property
+    def position(self) -> int:
+        """How many records there are, those before the start with them."""
+        return (self.start.state.position if self.start else 0) + len(self.records)
+
+
+From = Callable[[], "Start | None"]
 
 
 class Ledger(Protocol):
     """What every store can do. All raise LedgerError when the store cannot be asked or is not ours."""
 
-    def read(self) -> Log:
-        """The log as it is now, every link checked."""
+    def read(self, *, start: From | None = None) -> Log:
+        """The log as it is now, every link checked: all of it, or what stands behind `start`.
+
+        A start is asked for where it can save work, and used where the log goes on from it; else all of it is read.
+        """
 
     def stamp(self) -> str:
         """A short text that is another one as soon as the log has moved: a look that costs less than `read`."""
@@ -40,8 +75,8 @@ class Ledger(Protocol):
     def stamp_of(self, tip: str) -> str:
         """The stamp of the log that ends in this record, where that is how it was last seen here; else nothing."""
 
-    def read_if_moved(self, since: str) -> Log | None:
-        """The log as it is now, or None where it still stands at that stamp. Costs one look then."""
+    def read_if_moved(self, since: str, *, start: From | None = None) -> Log | None:
+        """The log as `read` has it, or None where it still stands at that stamp. Costs one look then."""
 
     def append(
         self,
@@ -70,6 +105,11 @@ class Ledger(Protocol):
 
     def check_ins(self) -> Mapping[str, CheckIn]:
         """The last word of every machine that left one."""
+
+
+def short(record_id: str) -> int:
+    """An id in eight bytes, whatever somebody has written there."""
+    return int.from_bytes(hashlib.sha256(record_id.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
 def open_ledger(

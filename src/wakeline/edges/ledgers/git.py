@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from wakeline.core.records import GENESIS, BadLog, Record, verify
+from wakeline.core.records import BadLog, Record, verify
 from wakeline.edges import git, objects
-from wakeline.edges.ledgers import CheckIn, Log
+from wakeline.edges.ledgers import CheckIn, From, Log
 from wakeline.errors import LedgerError
 
 _TRIES = 3
@@ -57,13 +57,18 @@ class GitLedger:
         self._agents: frozenset[str] = frozenset()
         self.warnings: list[str] = []
 
-    def read(self) -> Log:
+    def read(self, *, start: From | None = None) -> Log:
         """See Ledger.read."""
-        return self._soundly(self._read_now)
+        return self._soundly(lambda: self._read_now(start))
 
-    def _read_now(self) -> Log:
+    def _read_now(self, start: From | None) -> Log:
         looked, self._looked = self._looked, None
-        return self._read(self._remote_tip() if looked is None else self._tip_in(looked))
+        return self._read_from(start, self._remote_tip() if looked is None else self._tip_in(looked))
+
+    def _read_from(self, start: From | None, tip: str) -> Log:
+        if start is None and self._log.start is not None:
+            self._log = Log()  # all of it is asked for, and what we have begins later
+        return self._read(tip, start)
 
     def stamp(self) -> str:
         """See Ledger.stamp: the commit that the remote's ref is at."""
@@ -75,12 +80,12 @@ class GitLedger:
         log = self._log
         return log.stamp if log.tip == tip else ""
 
-    def read_if_moved(self, since: str) -> Log | None:
+    def read_if_moved(self, since: str, *, start: From | None = None) -> Log | None:
         """See Ledger.read_if_moved."""
 
         def look() -> Log | None:
             tip = self._remote_tip()
-            return None if since and tip == since else self._read(tip)
+            return None if since and tip == since else self._read_from(start, tip)
 
         return self._soundly(look)
 
@@ -106,7 +111,7 @@ class GitLedger:
             beside = [*self._pins(pins), *self._missing(agents)]
             arrived, words = self._push(commit, expected=before, beside=beside)
             if arrived:
-                self._log = Log(records[-1].hash, self._log.records + tuple(records), commit)
+                self._log = Log(records[-1].hash, self._log.records + tuple(records), commit, self._log.start)
                 self._agents |= set(agents)
                 return True
             if self._read(self._remote_tip()).tip != records[0].previous:
@@ -224,8 +229,11 @@ class GitLedger:
     def _agent_ref(self, digest: str) -> str:
         return f"{self._base}/agent/{digest}"
 
-    def _read(self, tip: str) -> Log:
-        """Bring the copy to `tip` and read what is new; the whole chain is checked either way."""
+    def _read(self, tip: str, start: From | None = None) -> Log:
+        """Bring the copy to `tip` and read what is new behind what we know, or behind `start`; every link is checked.
+
+        A log that does not go on from there, for whatever reason, is read from its beginning, and says itself why.
+        """
         if tip == self._log.stamp:
             return self._log
         if not tip:
@@ -233,19 +241,28 @@ class GitLedger:
             return self._log
         if not self._has(tip):
             self._fetch([f"+{self._ref}:refs/wakeline/copy"])
-        before = self._log.stamp
-        known = self._log.records if before else ()
-        entries = self._entries(f"{before}..{tip}") if known else []
-        if not entries or entries[0].parent != before:  # the log does not go on from what we know
-            known, entries = (), self._entries(tip)
+        known, found = self._log, None
+        if not known.stamp and start is not None and (begin := start()) is not None:
+            known = Log(begin.state.tip, (), begin.stamp, begin)
+        if known.stamp:
+            with contextlib.suppress(LedgerError, git.GitFailed):
+                found = self._going_on(known, tip)
+        self._log = found or self._going_on(Log(), tip)
+        return self._log
+
+    def _going_on(self, known: Log, tip: str) -> Log:
+        """The log up to `tip`, on top of what is known of it. Raises LedgerError where it does not go on from there."""
+        entries = self._entries(f"{known.stamp}..{tip}" if known.stamp else tip) if known.stamp != tip else []
+        if known.stamp not in (tip, "") and (not entries or entries[0].parent != known.stamp):
+            raise LedgerError(f"ledger on {self._where}: it does not go on from {known.stamp[:10]}")
         lines = [line for entry in entries for line in entry.lines]
-        previous = known[-1].hash if known else GENESIS
         try:
-            records = known + verify(lines, previous=previous, start=len(known) + 1)
+            fresh = verify(lines, previous=known.tip, start=known.position + 1)
         except BadLog as error:
             raise LedgerError(f"ledger on {self._where}: {error}", hint="nothing was changed there") from error
-        self._log = Log(records[-1].hash if records else GENESIS, records, tip)
-        return self._log
+        if known.start is not None and known.start.repeats(fresh):
+            raise LedgerError(f"ledger on {self._where}: an id stands in the log twice, it seems")
+        return Log(fresh[-1].hash if fresh else known.tip, known.records + fresh, tip, known.start)
 
     def _entries(self, revisions: str) -> list[_Entry]:
         """The pushes in a range of commits, oldest first. Raises LedgerError for commits that are not ours."""

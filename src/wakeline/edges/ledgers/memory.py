@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from wakeline.core.records import GENESIS
-from wakeline.edges.ledgers import Ledger, Log
+from wakeline.edges.ledgers import Ledger, Log, remembered
 from wakeline.errors import LedgerError
 
 
@@ -26,9 +26,9 @@ def read(ledger: Ledger, *, place: Path) -> Log:
     What was seen is asked before the log is read: another runner of this user may append, and remember, in between.
     """
     seen = last_seen(place)
-    log = ledger.read()
+    log = ledger.read(start=lambda: remembered.load(place))
     if not _has(log, seen):
-        log = ledger.read()  # the first may have gone by a look that is older than the memory
+        log = ledger.read()  # all of it, now: the first may begin behind it, or be of a look that is older
     if not _has(log, seen):
         raise NotTheLog(
             f"the ledger no longer contains record {seen[:12]}, which was seen here",
@@ -40,7 +40,8 @@ def read(ledger: Ledger, *, place: Path) -> Log:
 
 
 def _has(log: Log, seen: str) -> bool:
-    return seen in (GENESIS, log.tip) or any(record.hash == seen for record in log.records)
+    known = (GENESIS, log.tip, log.start.state.tip if log.start else GENESIS)
+    return seen in known or any(record.hash == seen for record in log.records)
 
 
 def last_seen(place: Path) -> str:
@@ -65,6 +66,12 @@ def remember(tip: str, *, place: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(place)
+
+
+def forget(place: Path) -> None:
+    """Believe the log as it is read next, whatever was seen before."""
+    for path in (place, remembered.beside(place)):
+        path.unlink(missing_ok=True)
 
 
 def _check_of(tip: str) -> str:
