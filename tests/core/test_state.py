@@ -212,6 +212,13 @@ def test_law_7_a_run_that_was_cut_off_after_its_switch_is_finished_some_times_an
     assert decide(newer, machine="uat", runs=1, cut_off=here).release == 2
 
 
+def test_law_7_a_run_that_was_cut_off_is_finished_where_the_newer_release_has_been_given_up():
+    """Found by the simulation (seed 200034): what ran stayed as it was, and nobody had confirmed it."""
+    now = state(taken(), made(1), *approved(1, *BOTH), made(2), *approved(2, *BOTH))
+    finish = decide(now, machine="uat", runs=1, cut_off=CutOff(1), attempts={(2, 0): ATTEMPTS})
+    assert (finish.verdict, finish.release) == (Verdict.FINISH, 1)
+
+
 def test_law_7_a_way_back_that_was_cut_off_is_gone_to_its_end_however_often_and_gives_way_to_a_newer_release():
     now, back = state(taken(), made(1), *approved(1, *BOTH), made(2)), CutOff(2, back=True)
     for runs in (1, 2):

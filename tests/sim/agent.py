@@ -189,6 +189,8 @@ class Agent(Executing):
             back = self._go_back(was=self._switched_from(), problem=left.cause, start_services=not boot)
             ending = await self._to_its_end(back)
         else:
+            if decision.verdict is Verdict.FINISH:
+                self.world.observer.finish_starts(box, self.order.release)
             box.write_journal("attempt", release=self.order.release, retries=decision.retries)
             ending = await self.carry_out(may_run_once=False, start_services=not boot)
         if not boot or ending.outcome is not Outcome.OK:

@@ -78,6 +78,8 @@ def decide(
         return CatchUp(Verdict.NOTHING, f"runs release {runs}, the newest approved is {wanted.number}")
     retries = _retries(state, wanted.number, names)
     tried = attempts.get((wanted.number, retries), 0)
+    if tried >= ATTEMPTS and cut_off:
+        return _finish(state, cut_off, machine=machine, attempts=attempts)  # what runs is still nobody's
     if tried >= ATTEMPTS:
         return CatchUp(Verdict.GIVEN_UP, _given_up(wanted.number, machine=machine, tried=tried))
     name = _name_in(wanted, names)
