@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from wakeline.core.archive import SHELF, Archive, Codec, newest_first, of_release
@@ -14,6 +14,7 @@ from wakeline.core.archive import SHELF, Archive, Codec, newest_first, of_releas
 PLAIN: Codec[Any] = Codec(lambda value: value, lambda value: value)
 KEYS = some.tuples(some.integers(1, 5 * SHELF), some.sampled_from(["web", "db", "", "naïve\n\ud800"]))
 PUT = some.tuples(KEYS, some.integers())
+IN_ITS_OWN_TIME = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # also on a busy machine
 
 
 @dataclasses.dataclass
@@ -33,6 +34,7 @@ def counted(releases: int) -> tuple[Archive[int, str], Counted]:
     return Archive(Codec(str, count.read), fresh=plain).pack(), count
 
 
+@IN_ITS_OWN_TIME
 @given(some.lists(some.one_of(PUT, some.just("pack"), some.just("copy")), max_size=40))
 def test_whatever_is_put_in_and_packed_in_between_it_equals_the_dict(acts):
     plain: dict[Any, Any] = {}
@@ -57,6 +59,7 @@ def test_whatever_is_put_in_and_packed_in_between_it_equals_the_dict(acts):
     assert archive.get((10**20, "web")) is None
 
 
+@IN_ITS_OWN_TIME
 @given(some.sets(some.integers(1, 10 * SHELF)), some.integers(0, 10 * SHELF), some.integers(0, 10 * SHELF))
 def test_from_the_newest_down_it_is_as_a_dict_is(numbers, highest, packed_to):
     ordered = sorted(numbers)

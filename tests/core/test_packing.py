@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from core.test_state import approved, claimed, made, outcome, state, taken
@@ -22,6 +22,7 @@ from wakeline.core.state import Release, State
 
 SEEDS = range(1, 41)
 NOT_ASKED = (Outcome.WITHHELD, Outcome.SUPERSEDED)
+IN_ITS_OWN_TIME = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # also on a busy machine
 
 
 @functools.cache
@@ -58,6 +59,7 @@ def test_on_top_of_what_was_packed_at_any_record_the_rest_means_the_same(seed):
         assert fold(records[position:], start=there_and_back(each[position])) == whole, position
 
 
+@IN_ITS_OWN_TIME
 @given(some.sampled_from(SEEDS), some.lists(some.floats(0, 1), max_size=8))
 def test_packed_again_and_again_it_is_still_the_same(seed, cuts):
     records, now = log(seed), State()
@@ -87,6 +89,7 @@ WORDS = (
 )
 
 
+@IN_ITS_OWN_TIME
 @given(some.lists(some.tuples(some.integers(0, 30), some.sampled_from(WORDS), JSON), max_size=6), some.integers(0, 30))
 def test_whatever_json_somebody_has_written_comes_back_as_it_was(changes, cut):
     """Who may write to the ledger may write anything; what the fold takes, it takes there and back."""
@@ -175,6 +178,7 @@ TIMES = [
 ]
 
 
+@IN_ITS_OWN_TIME
 @given(some.lists(some.sampled_from(TIMES), max_size=80), some.sampled_from([1.7952e9, 0.0, 1.0, 4e9]))
 def test_every_release_that_may_be_news_is_found_whatever_the_clocks_said(times, now_s):
     """By the clocks of those who ended them: one may be wrong, jump back, or write nothing that is a time."""
