@@ -15,8 +15,8 @@ from stories.conftest import Fleet
 
 KINDS = {"core/fold.py": ('"sent": _sent,', '"sent": _sent,\n    "handed-over": _sent,')}
 SENDS = {"core/rollout.py": ('Draft("sent"', 'Draft("handed-over"')}
-OTHER = {"core/state.py": ('"""The fold:', '"""Another fold:')}
-FORGETS = {"core/state.py": ('"held": _held,', "")}
+OTHER = {"core/fold.py": ('"""The fold:', '"""Another fold:')}
+FORGETS = {"core/fold.py": ('"held": _held,', "")}
 
 
 def by(fleet: Fleet, which: dict[str, str], *arguments: str) -> Said:
