@@ -7,6 +7,7 @@ event: a stream that ends without one is lost, whatever the library says of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -131,6 +132,19 @@ async def all_of(reader: Any) -> bytes:
             return bytes(said)
         said += data
     raise Lost(f"more than {TEXT_BYTES_MAX} bytes, which no agent writes")
+
+
+async def exchange(out: Any, err: Any, into: Any, *, feed: bytes) -> tuple[bytes, bytes]:
+    """Feed a command of ours and hear it to its end, in bounded memory. Raises Lost for more than one has to say."""
+    said, complained, _ = await asyncio.gather(all_of(out), all_of(err), _feed(into, feed))
+    return said, complained
+
+
+async def _feed(into: Any, feed: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended: its exit code says why
+        into.write(feed)
+        await into.drain()
+        into.write_eof()
 
 
 class Connection(Protocol):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, all_of, folder_of, place
+from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, exchange, folder_of, place
 
 
 class LocalTransport:
@@ -96,7 +96,9 @@ class LocalConnection:
             "/bin/sh", "-c", command, cwd=self._folder, stdin=pipe, stdout=pipe, stderr=pipe
         )
         try:
-            out, err = await asyncio.wait_for(_communicate(child, feed), limit_s)
+            async with asyncio.timeout(limit_s):
+                out, err = await exchange(child.stdout, child.stderr, child.stdin, feed=feed)
+                await child.wait()
         finally:
             if child.returncode is None:
                 with contextlib.suppress(ProcessLookupError):  # it ended in this very moment
@@ -112,17 +114,3 @@ class LocalConnection:
                 child.stdin.close()
             with contextlib.suppress(asyncio.TimeoutError):  # an accepted order goes on without us
                 await asyncio.wait_for(child.wait(), 5)
-
-
-async def _communicate(child: asyncio.subprocess.Process, feed: bytes) -> tuple[bytes, bytes]:
-    out, err, _ = await asyncio.gather(all_of(child.stdout), all_of(child.stderr), _feed(child.stdin, feed))
-    await child.wait()
-    return out, err
-
-
-async def _feed(stdin: asyncio.StreamWriter | None, feed: bytes) -> None:
-    if stdin is not None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended: its exit code says why
-            stdin.write(feed)
-            await stdin.drain()
-        stdin.close()

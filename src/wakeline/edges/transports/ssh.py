@@ -29,7 +29,7 @@ from wakeline.edges.transports import (
     Conversation,
     Lost,
     NotReached,
-    all_of,
+    exchange,
     library,
     place,
     start_or_say,
@@ -306,7 +306,9 @@ class SshConnection:
         async with self._no_longer_there():
             process = await asyncio.wait_for(self._connection.create_process(command, encoding=None), _OPENING_S)
             try:
-                out, err = await asyncio.wait_for(_communicate(process, feed), limit_s)
+                async with asyncio.timeout(limit_s):
+                    out, err = await exchange(process.stdout, process.stderr, process.stdin, feed=feed)
+                    await process.wait_closed()
             finally:
                 process.close()
         return process.exit_status if process.exit_status is not None else -1, out, err
@@ -328,17 +330,3 @@ async def _first_line(reader: asyncio.StreamReader) -> bytes:
         return await reader.readline()
     except ValueError:  # more than a line may have: its beginning is gone, and says nothing anyway
         return b"something endless"
-
-
-async def _communicate(process: Any, feed: bytes) -> tuple[bytes, bytes]:
-    """Feed a process and hear it to its end, in bounded memory. Raises Lost for more than a command of ours says."""
-    out, err, _ = await asyncio.gather(all_of(process.stdout), all_of(process.stderr), _feed(process.stdin, feed))
-    await process.wait_closed()
-    return out, err
-
-
-async def _feed(stdin: Any, feed: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has ended: its exit code says why
-        stdin.write(feed)
-        await stdin.drain()
-        stdin.write_eof()
