@@ -91,9 +91,7 @@ _PLAIN = ("position", "tip", "barrier")
 _FLAT = ("superseded", "holds", "refused_commits", "machines", "renamed", "breaking", "ends")
 _SETS = ("unsigned", "left")
 _MAPS: Mapping[str, tuple[Any, Any]] = {
-    **dict.fromkeys(
-        ("superseded", "holds", "refused_commits", "machines", "renamed", "breaking", "ends"), (_as_is, tuple)
-    ),
+    **dict.fromkeys(_FLAT, (_as_is, tuple)),
     "requests": (lambda pair: _row(pair[1]), lambda row: (row[0], Request(*row))),
     "claims": (lambda pair: _row(pair[1]), lambda row: (row[0], Claim(*row))),
     "refused_pins": (lambda pair: [pair[0], list(pair[1].items())], lambda pair: (pair[0], dict(pair[1]))),

@@ -396,10 +396,12 @@ def _prepare(rollout: Rollout) -> tuple[Rollout, list[Command]]:
         return rollout, []
     waiting = [name for stage in _not_over(rollout) for name in stage.machines if _may_prepare(rollout, name)]
     names = waiting[: max(0, PREPARE_AT_ONCE - len(rollout.preparing))]
-    rollout = dataclasses.replace(
-        rollout, preparing=rollout.preparing | set(names), prepared=rollout.prepared | set(names)
-    )
-    return rollout, [Prepare(name) for name in names]
+    return _asked_to_prepare(rollout, names), [Prepare(name) for name in names]
+
+
+def _asked_to_prepare(rollout: Rollout, names: Sequence[str]) -> Rollout:
+    asked = frozenset(names)
+    return dataclasses.replace(rollout, preparing=rollout.preparing | asked, prepared=rollout.prepared | asked)
 
 
 def _not_over(rollout: Rollout) -> tuple[StagePlan, ...]:
@@ -498,10 +500,7 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
 def _prepare_beside(rollout: Rollout, names: Sequence[str]) -> tuple[Rollout, list[Command]]:
     """Machines whose orders are about to go out prepare while that is put on record; one that has looks ahead only."""
     ahead = [name for name in names if name in rollout.preparable and name not in rollout.preparing]
-    rollout = dataclasses.replace(
-        rollout, preparing=rollout.preparing | set(ahead), prepared=rollout.prepared | set(ahead)
-    )
-    return rollout, [Prepare(name, due=True) for name in ahead]
+    return _asked_to_prepare(rollout, ahead), [Prepare(name, due=True) for name in ahead]
 
 
 def _waits_for_the_lead(rollout: Rollout, stage: StagePlan, name: str) -> bool:
