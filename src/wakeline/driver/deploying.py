@@ -116,7 +116,6 @@ class _Desk:
         self._asked = False
         self._key: Path | None = None
         self._early: Early = {}
-        self._packs: Packs | None = None
         self._lease_s = project.file.deploy.lease_s
         self._said: Mapping[str, Mapping[str, object]] = {}
         self._fresh: State | None = None
@@ -177,18 +176,12 @@ class _Desk:
         """Connect and start agents beside the first push. No machine is told of a release before the lease is ours."""
         reached = _reached_before(state, self._project.file.fleet)
         for machine in self._project.file.fleet.machines:
-            held = any(name in state.holds for name in state.names_of(machine.name))
+            starts = machine.name in reached and _why_on_hold(state, machine.name) is None
             way = self._project.transport_of(machine)
-            self._early[machine.name] = knock_early(machine, way, starts_agent=machine.name in reached and not held)
-        if self._commit:
-            runs = {name: state.releases.get(state.runs(name)) for name in reached}
-            bases = {name: release.commit for name, release in runs.items() if release is not None}
-            self._packs = Packs(self._project.code, commit=self._commit, bases=bases)
+            self._early[machine.name] = knock_early(machine, way, starts_agent=starts)
 
     async def let_go(self) -> None:
         """Close what was knocked at and not walked to."""
-        if self._packs is not None:
-            self._packs.let_go()
         tasks = [each.task for each in self._early.values()]
         agents = [each.agent for each in self._early.values() if each.agent is not None]
         for each in self._early.values():
@@ -214,7 +207,8 @@ class _Desk:
         state = self._writer.state
         orders = self._orders(admitted, state.releases[admitted.number], state)
         machines = {machine.name: machine for machine in self._project.file.fleet.machines}
-        party = Party(machines, orders, self._project.transport_of, agent_file(), self._early, self._packs)
+        packs = Packs(self._project.code, commit=next(iter(orders.values())).commit, bases=_bases(state, orders))
+        party = Party(machines, orders, self._project.transport_of, agent_file(), self._early, packs)
         fleet = self._project.file.fleet
         approve = Approver(fleet.app, fleet.environment, orders, party.agent.digest, self._key)
 
@@ -227,7 +221,10 @@ class _Desk:
         begun = self._rollout(state, state.releases[admitted.number], orders)
         walk = Walk(begun, party=party, holder=holder, approve=approve, tell=tell)
         self._stop.hand_over(walk.stop)
-        done = await walk.run()
+        try:
+            done = await walk.run()
+        finally:
+            packs.let_go()
         return self._result(self._writer.state.releases[admitted.number], ended=done.ended, held=done.held)
 
     def _result(self, release: Release, *, ended: str, held: Mapping[str, str]) -> Result:
@@ -350,7 +347,7 @@ class _Desk:
             once=frozenset(step.name for order in orders.values() for step in order.steps if step.once),
             held=_on_hold(state, release),
             receipted=receipts,
-            preparable=frozenset(name for name, order in orders.items() if order.may_be_prepared),
+            preparable=_preparable(orders),
             results=earlier,
         )
 
@@ -437,7 +434,22 @@ def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
 def _on_hold(state: State, release: Release) -> dict[str, str]:
     """Why each machine of a release is on hold, by whatever name somebody said so."""
     names = (name for stage in release.stages for name in stage.machines)
-    return {name: state.holds[each] for name in names for each in state.names_of(name) if each in state.holds}
+    return {name: why for name in names if (why := _why_on_hold(state, name)) is not None}
+
+
+def _why_on_hold(state: State, machine: str) -> str | None:
+    """Why a machine is on hold; None where it is not."""
+    return next((state.holds[each] for each in reversed(state.names_of(machine)) if each in state.holds), None)
+
+
+def _preparable(orders: Mapping[str, Order]) -> frozenset[str]:
+    return frozenset(name for name, order in orders.items() if order.may_be_prepared)
+
+
+def _bases(state: State, orders: Mapping[str, Order]) -> dict[str, str]:
+    """Which commit each machine that may be asked to prepare runs, as far as the ledger knows."""
+    runs = {name: state.releases.get(state.runs(name)) for name in _preparable(orders)}
+    return {name: release.commit for name, release in runs.items() if release is not None}
 
 
 def _stages(fleet: Fleet) -> list[dict[str, object]]:

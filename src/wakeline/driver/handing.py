@@ -1,6 +1,6 @@
 """What machines lack of a commit, handed over the open connection: then they need not fetch it.
 
-A pack is made once for all machines that run the same release, beside the first push. It is a favour and nothing
+A pack is made once for all machines that run the same release, while their agents start. It is a favour and nothing
 depends on it: a machine that cannot use it, or is given none, fetches by itself.
 """
 
@@ -22,14 +22,14 @@ class Packs:
 
     def __init__(self, code: Code, *, commit: str, bases: Mapping[str, str]) -> None:
         self._code = code
+        self._commit = commit
         self._bases = bases
-        self.commit = commit
         self._made = {base: asyncio.ensure_future(self._make(base)) for base in {*bases.values()} - {"", commit}}
 
     async def of(self, machine: str, *, commit: str) -> str:
         """The pack for a machine, in base64; nothing where there is none, or none in time."""
         making = self._made.get(self._bases.get(machine, ""))
-        if making is None or commit != self.commit:
+        if making is None or commit != self._commit:
             return ""
         done, _ = await asyncio.wait({making}, timeout=_WAIT_S)
         return making.result() if done else ""
@@ -41,7 +41,7 @@ class Packs:
 
     async def _make(self, base: str) -> str:
         try:
-            pack = await asyncio.to_thread(self._code.pack, self.commit, base=base, bytes_max=PACK_BYTES_MAX)
-        except WakelineError:
+            pack = await asyncio.to_thread(self._code.pack, self._commit, base=base, bytes_max=PACK_BYTES_MAX)
+        except (WakelineError, OSError):
             return ""  # the machine's own fetch says what is wrong
         return base64.b64encode(pack).decode()
