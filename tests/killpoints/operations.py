@@ -11,6 +11,7 @@ Laws that are looked at after every point:
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from killpoints.world import Told, World
 from wakeline.agent import durable, journal, layout
 from wakeline.core.model import Health, Layout, Service
 from wakeline.core.records import Draft, chain
+from wakeline.edges.code import Code
 from wakeline.edges.ledgers import open_ledger
 
 
@@ -154,6 +156,32 @@ class Ahead(DeployOrder):
     def again(self, world: World) -> list[str]:
         ahead = world.run(self.order, ahead=True).events
         return super().again(world) + ([] if any(each["event"] == "prepared" for each in ahead) else ["not prepared"])
+
+
+class Handed(DeployOrder):
+    """A release whose commit comes over the open connection: the remote cannot be reached."""
+
+    name = "handed"
+    about = "a release that is prepared from what was handed over, and then ordered, while the remote is gone"
+
+    def prepare(self, world: World) -> None:
+        super().prepare(world)
+        code = Code(str(world.origin), branch="main", copy=world.root / "copy")
+        code.fetch()
+        base = world.git("rev-parse", f"{self.order.commit}^", at=world.work)
+        self.pack = base64.b64encode(code.pack(self.order.commit, base=base, bytes_max=1 << 20)).decode()
+        assert self.pack, "there is nothing to hand over"
+        world.origin.rename(world.outside / "gone.git")
+        world.keep()
+
+    def go(self, world: World, under: Sequence[str] = ()) -> Told:
+        return world.run(self.order, under=under, ahead=True, pack=self.pack)
+
+    def again(self, world: World) -> list[str]:
+        told = self.go(world)
+        fine = told.outcome in ("ok", "unchanged")
+        broken = [] if fine else [f"the next run: {told.outcome or told.code} {told.cause}"]
+        return broken + self.current(world, {self.lands_on}) + _journal(world)
 
 
 class GoBack(DeployOrder):
@@ -463,7 +491,7 @@ class SetUp(Operation):
 
 OPERATIONS: tuple[type[Operation], ...] = (
     *(WriteJournal, Switch, AppendSqlite, AppendGit),
-    *(First, DeployOrder, Ahead, RunOnce, GoBack, CatchUp, InPlace, SetUp),
+    *(First, DeployOrder, Ahead, Handed, RunOnce, GoBack, CatchUp, InPlace, SetUp),
 )
 
 

@@ -136,11 +136,13 @@ class World:
     def agent(self, *arguments: str) -> list[str]:
         return [sys.executable, "-S", str(_AGENT), "--home", str(self.home), *arguments]
 
-    def run(self, order: Order, *, under: Sequence[str] = (), fence: int = 1, ahead: bool = False) -> Told:
+    def run(
+        self, order: Order, *, under: Sequence[str] = (), fence: int = 1, ahead: bool = False, pack: str = ""
+    ) -> Told:
         """Push an order as a runner does; a claim that is wanted is given. With `ahead` it is prepared before."""
-        words = [
-            {"do": do, "order": order.to_json(), "fence": fence} for do in (["prepare", "run"] if ahead else ["run"])
-        ]
+        words = [{"do": "run", "order": order.to_json(), "fence": fence}]
+        if ahead:
+            words.insert(0, {**words[0], "do": "prepare", "pack": pack})
         lines = b"".join(json.dumps(word).encode() + b"\n" for word in words)
         return self.talk([*under, *self.agent("run")], lines)
 
