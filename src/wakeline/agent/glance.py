@@ -56,13 +56,11 @@ def _look(home: str, app: str, environment: str) -> int | None:
     known = runs is not None and (looked.get("runs"), looked.get("confirmed")) == (runs, True)
     if not known or not isinstance(url, str) or url.startswith("sqlite:") or not _is_at_rest(folder, config):
         return None
-    from pathlib import Path  # noqa: PLC0415 - both are asked for only when everything else is as it was
-
-    from wakeline.edges import git  # noqa: PLC0415 - same
+    from wakeline.edges import git  # noqa: PLC0415 - asked for only when everything else is as it was
 
     ref = f"refs/wakeline/{app}/{environment}/log"
     try:
-        stamp = git.remote_refs(url, ref, at=Path(folder), timeout_s=_GIT_S).get(ref, "")
+        stamp = git.remote_refs(url, ref, at=folder, timeout_s=_GIT_S).get(ref, "")
     except (git.GitFailed, git.GitMissing) as error:
         sys.stderr.write(f"{app}/{environment}: keeps running what runs: {error.message}\n")
         return _TRY_AGAIN

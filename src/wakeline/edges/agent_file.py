@@ -15,7 +15,14 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parent.parent
 _TAKEN = ("__init__.py", "errors.py", "core", "agent", "edges/__init__.py")
 _EDGES = ("edges/process.py", "edges/git.py", "edges/objects.py", "edges/clock.py", "edges/signing.py", "edges/ledgers")
-_START = "import sys\nfrom wakeline.agent.glance import main\nsys.exit(main())\n"
+_START = """\
+import gc
+import sys
+from wakeline.agent.glance import main
+code = main()
+gc.freeze()
+sys.exit(code)
+"""
 _WHEN = (1980, 1, 1, 0, 0, 0)
 
 

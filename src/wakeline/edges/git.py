@@ -6,17 +6,18 @@ Hooks never run, prompts never wait, objects are checked on arrival, and what co
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wakeline.edges import objects, process
+from wakeline.edges import process
 from wakeline.errors import ExitCode, WakelineError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSION_WANTED = (2, 30)
 OUR_LOCK = "wakeline-lock"
@@ -59,7 +60,7 @@ class GitMissing(WakelineError):
 def call(
     arguments: Sequence[str],
     *,
-    at: Path,
+    at: Path | str,
     timeout_s: float = 60.0,
     input: bytes | None = None,  # noqa: A002 - as in process.run
     env: Mapping[str, str] | None = None,
@@ -79,7 +80,7 @@ def call(
 def ask(
     arguments: Sequence[str],
     *,
-    at: Path,
+    at: Path | str,
     timeout_s: float = 60.0,
     input: bytes | None = None,  # noqa: A002 - as in process.run
     env: Mapping[str, str] | None = None,
@@ -121,6 +122,8 @@ def _tokens(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _header(token: str) -> str:
+    import base64  # noqa: PLC0415 - in a run of GitHub Actions alone
+
     return "Authorization: Basic " + base64.b64encode(f"x-access-token:{token}".encode()).decode()
 
 
@@ -147,6 +150,8 @@ def ensure_version(*, at: Path) -> None:
 
 def top(folder: Path) -> Path:
     """The root of the work tree that a folder is in. Raises GitFailed outside of one."""
+    from pathlib import Path  # noqa: PLC0415 - a machine that looks at the ledger's end needs none
+
     return Path(ask(["rev-parse", "--show-toplevel"], at=folder).strip())
 
 
@@ -175,7 +180,7 @@ def show_file(commit: str, path: str, *, at: Path) -> str | None:
     return finished.out.decode("utf-8", "replace") if finished.code == 0 else None
 
 
-def remote_refs(url: str, *patterns: str, at: Path, timeout_s: float = 60.0) -> dict[str, str]:
+def remote_refs(url: str, *patterns: str, at: Path | str, timeout_s: float = 60.0) -> dict[str, str]:
     """What a remote's refs point at. Raises GitFailed with the remote's words when it cannot be asked."""
     listing = ask(["ls-remote", "--quiet", "--end-of-options", url, *patterns], at=at, timeout_s=timeout_s)
     pairs = (line.split("\t", 1) for line in listing.splitlines() if "\t" in line)
@@ -184,6 +189,8 @@ def remote_refs(url: str, *patterns: str, at: Path, timeout_s: float = 60.0) -> 
 
 def missing(commits: Iterable[str], *, at: Path) -> set[str]:
     """Those of these full ids that a repository of ours lacks; one question to git, and none for what lies loose."""
+    from wakeline.edges import objects  # noqa: PLC0415 - a look at the remote alone need not pay for it
+
     asked = [each for each in dict.fromkeys(commits) if not objects.is_loose(at, each)]
     if not asked:
         return set()
@@ -242,6 +249,8 @@ def is_sound(folder: Path) -> bool:
 
 def renew(folder: Path) -> None:
     """Empty a copy of ours that cannot be read any more: everything in it stands on its remote. Our own lock stays."""
+    import shutil  # noqa: PLC0415 - hardly ever
+
     for each in folder.iterdir():
         if each.name == OUR_LOCK:
             continue

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEPT_BYTES_MAX = 8 * 1024 * 1024
 _READ = 64 * 1024
@@ -29,8 +31,7 @@ class CommandStopped(OSError):
     """The program was asked to end before it had, with everything that it had started, by one of `stop_fds`."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """How a command ended. Output past what was to be kept of a stream is read, counted in `dropped`, and not kept."""
 
     argv: tuple[str, ...]
@@ -68,7 +69,7 @@ def run(
             pass_fds=tuple(keep_fds),
         )
     except FileNotFoundError as error:
-        if cwd is not None and not Path(cwd).is_dir():
+        if cwd is not None and not cwd.is_dir():
             raise
         raise CommandMissing(f"{argv[0]}: not found") from error
     with child:
