@@ -5,11 +5,15 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from one_machine import Talk, step, until
 
-from wakeline.agent import removing
+from wakeline.agent import removing, repository
+from wakeline.agent.home import home_of
+from wakeline.agent.layout import Releases
 
 pytestmark = pytest.mark.slow
 
@@ -117,3 +121,37 @@ def test_what_cannot_be_removed_fails_no_release_that_is_confirmed(box):
     talk.say(do="run", order=box.order(3, box.commit("v3"), keep=2).to_json(), fence=1)
     assert talk.end()["outcome"] == "ok"
     assert (process.returncode, box.current()) == (0, 3)
+
+
+def looked_over(box, *, releases: int = 3) -> Releases:
+    """Old releases of which one will go, as seen while the services of the newest start."""
+    for number in range(1, releases + 1):
+        box.run(box.order(number, box.commit(f"v{number}"), keep=3))
+    found = Releases(box.order(releases, "", keep=2), home=home_of(box.home, "shop", "uat"))
+    found.look_over()
+    return found
+
+
+def test_a_look_at_what_will_go_is_made_while_services_start_and_not_again_after_it(box, monkeypatch):
+    releases = looked_over(box)
+    monkeypatch.setattr(repository, "git", lambda *_, **__: pytest.fail("a git more"))
+    assert (releases.prune(), releases.known()) == ([], [3, 2])
+
+
+def test_a_look_at_what_will_go_counts_for_three_seconds(box, monkeypatch):
+    releases = looked_over(box)
+    (box.path / "releases/1/app.txt").write_text("by hand")
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 3.1)
+    (saved,) = releases.prune()
+    assert "+by hand" in (Path(saved) / "changes.patch").read_text()
+
+
+def test_what_was_changed_by_hand_before_the_look_is_saved(box):
+    for number in range(1, 4):
+        box.run(box.order(number, box.commit(f"v{number}"), keep=3))
+    (box.path / "releases/1/app.txt").write_text("by hand")
+    talk = box.run(box.order(4, box.commit("v4"), keep=2))
+    assert "changes made by hand were saved in" in talk.text()
+    saved = "".join(each.read_text() for each in (box.home / "shop/uat/saved").glob("*/changes.patch"))
+    assert "+by hand" in saved

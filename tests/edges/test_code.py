@@ -1,6 +1,8 @@
 """The app's code, its ledger and its check-ins are looked at in one contact with the remote."""
 
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from wakeline.edges import git
 from wakeline.edges.code import Code
 from wakeline.edges.ledgers import open_ledger
 from wakeline.edges.ledgers.git import copy_of, refs_of
+from wakeline.errors import RolloutFailed, Usage
 
 
 def run_git(*arguments: str, at: Path) -> str:
@@ -124,3 +127,43 @@ def test_a_commit_that_is_not_here_is_older_than_nothing(remote, tmp_path):
     code.fetch()
     assert code.is_older(tip, second)
     assert not code.is_older(second, second)
+
+
+def test_a_branch_that_has_moved_is_fetched_while_the_remote_is_looked_at(remote, tmp_path, contacts):
+    code = Code(str(remote), branch="main", copy=tmp_path / "copy.git")
+    code.fetch()
+    tip = commit(tmp_path, "second")
+    contacts.clear()
+    assert code.fetch(at_once=True) == tip
+    assert (code.file(tip, "file"), sorted(contacts)) == ("second", ["fetch", "ls-remote"])
+
+
+def test_what_the_fetch_beside_the_look_did_not_bring_is_fetched_after_it(remote, tmp_path, contacts, monkeypatch):
+    code = Code(str(remote), branch="main", copy=tmp_path / "copy.git")
+    bring = code._bring
+    monkeypatch.setattr(code, "_bring", lambda wanted, **more: None if "stop_fds" in more else bring(wanted))
+    tip = commit(tmp_path, "second")
+    assert code.fetch(at_once=True) == tip
+    assert (code.file(tip, "file"), contacts) == ("second", ["ls-remote", "fetch"])
+
+
+def test_a_look_that_fails_ends_the_fetch_beside_it(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code = Code(f"git://127.0.0.1:{silent.getsockname()[1]}/a.git", branch="main", copy=tmp_path / "copy.git")
+
+        def look(*_arguments, **_more):
+            silent.accept()[0].detach()  # the fetch has begun, and will hear nothing
+            raise git.GitFailed("ls-remote", code=128, words="it is down")
+
+        monkeypatch.setattr(git, "remote_refs", look)
+        began = time.monotonic()
+        with pytest.raises(RolloutFailed, match="it is down"):
+            code.fetch(at_once=True)
+    assert time.monotonic() - began < 30, "nobody waits for the fetch's own limit"
+
+
+def test_a_branch_that_is_not_there_is_said_to_be_missing_however_it_is_fetched(remote, tmp_path):
+    for at_once in (False, True):
+        code = Code(str(remote), branch="release", copy=tmp_path / "copy.git")
+        with pytest.raises(Usage, match="has no branch release"):
+            code.fetch(at_once=at_once)

@@ -11,6 +11,7 @@ Laws that live here:
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -223,13 +224,22 @@ class Executor:
 
     def _start_and_confirm(self, *, was: int) -> Ending:
         bench = self._bench()
+        looking = self._look_over()
         try:
             self._restart(bench)
             self._wait_until_healthy(bench)
         except (RolloutFailed, OSError) as error:
             return self._go_back(bench, was=was, problem=_words(error))
-        self._confirm()
+        self._confirm(looking)
         return Ending(Outcome.OK, was=was)
+
+    def _look_over(self) -> threading.Thread | None:
+        """Look at what will be pruned, beside the services' start."""
+        if isinstance(self.releases, Checkout):
+            return None
+        looking = threading.Thread(target=self.releases.look_over, daemon=True)
+        looking.start()
+        return looking
 
     def _healthy_or_back(self) -> Ending:
         bench, was = self._bench(), self._switched_from()
@@ -250,10 +260,12 @@ class Executor:
             health.wait(bench, service)
             self._channel.send("healthy", service=service.name)
 
-    def _confirm(self) -> None:
+    def _confirm(self, looking: threading.Thread | None = None) -> None:
         self.releases.confirm()
         self._journal.note("confirmed", release=self.order.release)
         self._channel.send("confirmed", release=self.order.release)
+        if looking is not None:
+            looking.join()
         for place in self.releases.prune():
             self._channel.send("output", step="prune", text=f"changes made by hand were saved in {place}")
         for stuck in removing.stuck(self.releases.path / "releases"):

@@ -93,7 +93,7 @@ def open_project(folder: Path, *, reaches: bool = False, hide: Hide = shown) -> 
     code = Code(url, branch=here.branch, copy=copy_of(url, workdir=workdir))
     ours = (here.fleet.app, here.fleet.environment)
     beside, noted = refs_of(*ours) if here.ledger == here.git else ((), ())
-    tip = code.fetch(beside=beside, noted=noted)
+    tip = code.fetch(beside=beside, noted=noted, at_once=reaches)
     text = code.file(tip, FILE)
     file = here if text is None else fleet_files.load(text, name=f"{here.branch}:{FILE}", workdir=workdir)
     where = url if file.ledger == file.git else run.reached_as(file.ledger, os.environ)

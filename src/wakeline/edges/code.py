@@ -5,9 +5,12 @@ The user's checkout may be shallow, dirty or on another branch; what is deployed
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import os
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wakeline.edges import git
@@ -26,48 +29,84 @@ class Code:
         self.branch = branch
         self.copy = git.ensure_bare(copy)
         self.looked: dict[str, str] = {}
+        self._source = f"refs/heads/{branch}"
         self._ref = f"refs/wakeline-code/{branch}"
         self._tip = ""
         self._files: dict[tuple[str, str], str | None] = {}
 
-    def fetch(self, *, beside: Sequence[str] = (), noted: Sequence[str] = ()) -> str:
+    def fetch(self, *, beside: Sequence[str] = (), noted: Sequence[str] = (), at_once: bool = False) -> str:
         """Bring the branch here, with its history. Returns the commit that it is at.
+
+        With `at_once` it is fetched while the remote is still being looked at: a contact more where nothing is new,
+        and one less to wait for where there is.
 
         Refs that match `beside` and `noted` are looked at in the same contact, and what those of `beside` point at is
         brought here in the same fetch: over SSH every contact is a login. `looked` has them all afterwards.
         Raises Usage for a remote that has no such branch, and RolloutFailed when it cannot be asked.
         """
+        self._tip = ""
         try:
             try:
-                return self._fetch(beside, noted)
+                with self._fetching() if at_once else contextlib.nullcontext():
+                    refs = self._look(beside, noted)
+                return self._fetch(refs, beside)
             except git.GitFailed:
                 if git.is_sound(self.copy):
                     raise
             with git.locked(self.copy):
                 git.renew(self.copy)  # a power cut has damaged it, and all of it stands on its remote
-            return self._fetch(beside, noted)
+            return self._fetch(self._look(beside, noted), beside)
         except git.GitFailed as error:
             raise RolloutFailed(
                 f"cannot fetch {self.url}: {error.message}", hint="can you fetch it by hand?"
             ) from error
 
-    def _fetch(self, beside: Sequence[str], noted: Sequence[str]) -> str:
-        source = f"refs/heads/{self.branch}"
-        refs = git.remote_refs(self.url, source, *beside, *noted, at=self.copy)
-        tip = refs.pop(source, None)
+    def _look(self, beside: Sequence[str], noted: Sequence[str]) -> dict[str, str]:
+        return git.remote_refs(self.url, self._source, *beside, *noted, at=self.copy)
+
+    @contextlib.contextmanager
+    def _fetching(self) -> Iterator[None]:
+        """Fetch the branch beside what is done meanwhile. What became of it is seen afterwards, in the copy.
+
+        Where what is done meanwhile fails, nobody waits for a remote that may never answer.
+        """
+        stop, stopping = os.pipe()
+
+        def fetch() -> None:
+            with contextlib.suppress(git.GitFailed, git.GitMissing, OSError):  # it is tried again, and told then
+                self._bring([f"+{self._source}:{self._ref}"], stop_fds=[stop])
+
+        fetching = threading.Thread(target=fetch)
+        fetching.start()
+        try:
+            yield
+        except BaseException:
+            os.write(stopping, b"!")
+            raise
+        finally:
+            fetching.join()
+            os.close(stop)
+            os.close(stopping)
+
+    def _fetch(self, refs: dict[str, str], beside: Sequence[str]) -> str:
+        tip = refs.pop(self._source, None)
         if tip is None:
             what = f"{self.url} has no branch {self.branch}"
             raise Usage(what, hint="push a commit to it, or set `branch` in wakeline.toml")
         brought = {ref: each for ref, each in refs.items() if any(fnmatch.fnmatchcase(ref, one) for one in beside)}
         absent = git.missing([tip, *brought.values()], at=self.copy)
-        wanted = [f"+{source}:{self._ref}"] if tip in absent or self._local_tip() != tip else []
+        wanted = [f"+{self._source}:{self._ref}"] if tip in absent or self._local_tip() != tip else []
         wanted += [f"+{ref}:refs/wakeline-looked/{ref}" for ref, commit in brought.items() if commit in absent]
         if wanted:
-            arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
-            with git.locked(self.copy):
-                git.ask([*arguments, "--end-of-options", self.url, *wanted], at=self.copy, timeout_s=_FETCH_S)
+            self._bring(wanted)
         self._tip, self.looked = tip, refs
         return tip
+
+    def _bring(self, wanted: Sequence[str], *, stop_fds: Sequence[int] = ()) -> None:
+        arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
+        arguments += ["--end-of-options", self.url, *wanted]
+        with git.locked(self.copy):
+            git.ask(arguments, at=self.copy, timeout_s=_FETCH_S, stop_fds=stop_fds)
 
     def resolve(self, name: str, *, checkout: Path | None) -> str:
         """The commit that a user means, which must be on the allowed branch.

@@ -65,12 +65,20 @@ def call(
     input: bytes | None = None,  # noqa: A002 - as in process.run
     env: Mapping[str, str] | None = None,
     kept_bytes_max: int = process.KEPT_BYTES_MAX,
+    stop_fds: Sequence[int] = (),
 ) -> process.Finished:
     """Run git and return whatever it said. Raises GitMissing, and GitFailed when it runs out of time."""
     argv = ["git", *_OPTIONS, "-C", str(at), *arguments]
     try:
         given = {**environment(), **(env or {})}
-        return process.run(argv, env=given, timeout_s=timeout_s, input=input, kept_bytes_max=kept_bytes_max)
+        return process.run(
+            argv,
+            env=given,
+            timeout_s=timeout_s,
+            input=input,
+            kept_bytes_max=kept_bytes_max,
+            stop_fds=stop_fds,
+        )
     except process.CommandMissing as error:
         raise GitMissing("git is not installed here", hint="apt-get install git") from error
     except process.CommandTimedOut as error:
@@ -85,9 +93,18 @@ def ask(
     input: bytes | None = None,  # noqa: A002 - as in process.run
     env: Mapping[str, str] | None = None,
     kept_bytes_max: int = process.KEPT_BYTES_MAX,
+    stop_fds: Sequence[int] = (),
 ) -> str:
     """Run git and return its output. Raises GitFailed for any exit code but 0, and for more output than is kept."""
-    finished = call(arguments, at=at, timeout_s=timeout_s, input=input, env=env, kept_bytes_max=kept_bytes_max)
+    finished = call(
+        arguments,
+        at=at,
+        timeout_s=timeout_s,
+        input=input,
+        env=env,
+        kept_bytes_max=kept_bytes_max,
+        stop_fds=stop_fds,
+    )
     if finished.code != 0:
         raise GitFailed(arguments[0], code=finished.code, words=clean(finished.err or finished.out))
     if finished.dropped:
