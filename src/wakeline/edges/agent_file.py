@@ -20,7 +20,8 @@ import gc
 import sys
 from wakeline.agent.glance import main
 code = main()
-gc.freeze()
+if hasattr(gc, "freeze"):  # not in PyPy
+    gc.freeze()
 sys.exit(code)
 """
 _WHEN = (1980, 1, 1, 0, 0, 0)
