@@ -133,6 +133,23 @@ def test_the_ssh_agent_is_asked(server, client, keys, tmp_path, monkeypatch):
             agent.terminate()
 
 
+def test_the_ssh_agent_is_never_forwarded_whatever_the_settings_say(server, client, keys, tmp_path, monkeypatch):
+    """Whoever has taken a machine over could speak with the user's keys as long as the rollout lasts."""
+    place = str(tmp_path / "agent")
+    with subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL) as agent:
+        try:
+            doors.until(lambda: Path(place).exists(), "the agent's socket")
+            monkeypatch.setenv("SSH_AUTH_SOCK", place)
+            monkeypatch.setenv("HOME", str(tmp_path))
+            subprocess.run(["ssh-add", "-q", str(keys["user"])], check=True)
+            for told in ("yes", place):
+                settings = f"Host *\n    ForwardAgent {told}\n"
+                transport = client(known=server.known_as("web"), port=server.port, more=settings, identity="")
+                assert say(transport, "printenv SSH_AUTH_SOCK || echo none") == "none"
+        finally:
+            agent.terminate()
+
+
 def test_a_certificate_lets_in_whom_no_key_does(start, client, keys, tmp_path):
     server = start("TrustedUserCAKeys {folder}/authorities", allowed="")
     (server.folder / "authorities").write_text(public(keys["users"]))

@@ -153,6 +153,7 @@ class SshTransport:
             "keepalive_interval": self.keepalive_s,
             "keepalive_count_max": _KEEPALIVES_LOST_MAX,
             "login_timeout": 0,
+            "agent_forwarding": False,  # whatever the settings say: a machine that was taken over would have their keys
             **given,
         }
         try:
