@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 
 import pytest
 from one_machine import GIT, git, healthy, service, step
@@ -132,6 +133,58 @@ def test_a_lock_that_a_dead_git_left_is_taken_away_and_a_fresh_one_is_somebodys_
     assert "somebody uses git" in adopted.run(order(adopted, 1, "one")).events[-1]["cause"]
     os.utime(lock, (0, 0))
     assert adopted.run(order(adopted, 2, "two")).events[-1]["outcome"] == "ok"
+
+
+def test_a_lock_from_a_clock_that_was_a_day_ahead_blocks_nobody_unless_a_git_is_at_work(adopted):
+    """Its age is a day less than nothing: it was taken for somebody's work until that day had come."""
+    lock, tomorrow = adopted.path / ".git/index.lock", time.time() + 86400
+    lock.touch()
+    os.utime(lock, (tomorrow, tomorrow))
+    with subprocess.Popen([*GIT, "cat-file", "--batch"], cwd=adopted.path, stdin=subprocess.PIPE) as somebodys:
+        try:
+            assert "somebody uses git" in adopted.run(order(adopted, 1, "one")).events[-1]["cause"]
+        finally:
+            somebodys.kill()
+    assert adopted.run(order(adopted, 2, "two")).events[-1]["outcome"] == "ok"
+    assert served(adopted) == "two"
+
+
+@pytest.mark.parametrize("what", ["HEAD", "config", "index", "objects"])
+def test_a_corrupt_checkout_is_told_and_nobodys_file_in_it_is_touched(adopted, what):
+    (adopted.path / "notes.txt").write_text("mine")
+    place = adopted.path / ".git" / what
+    for file in place.glob("??/*") if what == "objects" else [place]:
+        file.unlink()  # a clone shares its objects with the origin, by hard links
+        file.write_bytes(b"\0" * 20)
+    talk = adopted.run(order(adopted, 1, "one"))
+    assert talk.events[-1]["outcome"] == "failed", talk.events
+    assert "git" in talk.events[-1]["cause"]
+    assert ((adopted.path / "notes.txt").read_text(), (adopted.path / "app.txt").read_text()) == ("mine", "zero")
+
+
+@pytest.mark.parametrize("what", ["dirty", "locked", "shallow", "corrupt"])
+def test_beside_an_adopted_folder_a_clean_copy_is_laid_out_whatever_state_it_is_in(box, what):
+    box.commit("zero")
+    old = box.root / "old"
+    subprocess.run(
+        [*GIT, "clone", "-q", *["--depth=1"] * (what == "shallow"), f"file://{box.origin}", str(old)], check=True
+    )
+    (box.path / "releases").mkdir(parents=True)
+    (box.path / "releases/0").symlink_to(old)
+    (box.path / "current").symlink_to("releases/0")
+    (old / "notes.txt").write_text("mine")
+    if what == "locked":
+        (old / ".git/index.lock").touch()
+    if what == "corrupt":
+        (old / ".git/HEAD").write_bytes(b"")
+        (old / ".git/index").write_bytes(b"\0" * 20)
+    before = {each: each.read_bytes() for each in old.rglob("*") if each.is_file()}
+    web = service("web", restart="cp app.txt ../../served", health=healthy("! grep -q bad app.txt", within_s=0.3))
+    talk = box.run(box.order(1, box.commit("bad"), services=(web,)))
+    assert (talk.events[-1]["outcome"], talk.of("switched_back")[0]["to"]) == ("failed", 0)
+    assert box.run(box.order(2, box.commit("one"), services=(web,))).events[-1]["outcome"] == "ok"
+    assert (box.text("served"), (box.path / "current/notes.txt").exists()) == ("one", False)
+    assert {each: each.read_bytes() for each in old.rglob("*") if each.is_file()} == before
 
 
 def test_locks_that_a_power_cut_left_in_our_own_checkout_block_nobody(adopted):

@@ -192,7 +192,8 @@ class Checkout:
         """A git that was killed leaves its locks; one that runs now is somebody's work.
 
         Those of our own refs are ours: every git of ours holds the machine's lock, as our caller does. A young one of
-        the checkout is ours where a checkout of ours was cut short, by a power cut say, and no git is at work here.
+        the checkout is ours where a checkout of ours was cut short, by a power cut say, and no git is at work here. One
+        from the future says nothing of its age: the clock was wrong, then or now.
         """
         folder = self.path / ".git"
         for litter in folder.glob("refs/wakeline/**/*.lock"):
@@ -202,8 +203,9 @@ class Checkout:
                 age_s = time.time() - lock.stat().st_mtime
             except OSError:
                 continue
-            is_ours = self._state().get("underway") is not None and not repository.somebodys_git(self.path)
-            if age_s < _LOCK_AGE_S and not is_ours:
+            is_suspect = age_s < 0 or self._state().get("underway") is not None
+            is_dead = is_suspect and not repository.somebodys_git(self.path)
+            if age_s < _LOCK_AGE_S and not is_dead:
                 raise RolloutFailed(f"{lock} is there: somebody uses git in this checkout now", hint="try again later")
             lock.unlink(missing_ok=True)
 
