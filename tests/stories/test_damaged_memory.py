@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from stories.conftest import until
+from stories.test_cut_short import deploy_until_the_runner_is_killed, short_lease, waits
 from stories.test_upgrades import looks
 
 
@@ -144,3 +148,21 @@ def test_a_check_in_that_may_not_be_written_waits_and_the_next_contact_collects_
     heard = [(r["release"], r["outcome"]) for r in behind.log() if r["kind"] == "outcome" and r["machine"] == "uat"]
     assert (2, "ok") in heard, heard
     assert not (home_of(behind) / "reports/catch-up.json").exists()
+
+
+@pytest.mark.parametrize("damage", [truncated, zeroed, flipped, newer])
+def test_law_4_a_journal_that_was_lost_with_an_open_claim_in_it_lets_nothing_start_again(fleet, damage: Damage):
+    fleet.write("migrate.sh", 'echo started >>"$1.starts"\n' + waits(fleet) + "exit 1\n")
+    short_lease(fleet)
+    fleet.commit("one")
+    deploy_until_the_runner_is_killed(fleet)
+    home = home_of(fleet, "scheduler")
+    os.killpg(int((home / "lock").read_text().split()[0]), signal.SIGKILL)
+    journal = home / "journal.jsonl"
+    journal.write_bytes(damage(journal.read_bytes()))
+    said = fleet.wakeline("deploy")
+    assert (said.code, fleet.migrate_starts, "Traceback" in said.err) == (4, 1, False), said.err
+    (fleet.root / "gate").touch()
+    until(lambda: not fleet.machine("scheduler")["busy"])
+    said = fleet.wakeline("deploy")
+    assert (said.code in (1, 4), fleet.migrate_starts) == (True, 1), said.err

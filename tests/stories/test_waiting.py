@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
+
 from stories.conftest import until
 
 
@@ -59,3 +61,17 @@ def test_a_request_whose_owner_died_holds_nobody_up_for_long(fleet):
     code, said = end(waits)
     assert code == 0, said
     assert fleet.serves("uat") == "three"
+
+
+@pytest.mark.parametrize("at_once", ["older-first", "newer-first"])
+def test_law_8_two_rollouts_of_two_commits_in_the_same_second_end_on_the_newer_one(fleet, at_once):
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    older, newer = fleet.commit("two", schema="0002"), fleet.commit("three", schema="0002")
+    commits = (older, newer) if at_once == "older-first" else (newer, older)
+    runners = {commit: fleet.begin("deploy", commit, "--wait") for commit in commits}
+    said = {commit: runner.communicate(timeout=90)[1] for commit, runner in runners.items()}
+    assert runners[newer].returncode == 0, said[newer]
+    assert runners[older].returncode in (0, 3), said[older]
+    assert (fleet.serves("scheduler"), fleet.serves("uat"), fleet.migrate_starts) == ("three", "three", 2)
+    assert fleet.wakeline("history", "--verify").code == 0

@@ -1,0 +1,72 @@
+"""Health names the release: whoever else answers 200 in its place is not taken for it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from one_machine import service
+
+from wakeline.core.model import Health
+
+
+@contextlib.contextmanager
+def answering(page: Path) -> Iterator[int]:
+    """A server that answers 200 with what stands in a file now; yields its port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(page.read_bytes())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def web(port: int, restart: str, *, contains: str):
+    health = Health(http=f"http://127.0.0.1:{port}/", contains=contains, within_s=0.5)
+    return service("web", restart=restart, health=health)
+
+
+def test_an_old_process_that_still_answers_200_is_not_taken_for_the_new_release(box):
+    page = box.root / "page"
+    page.write_text("")
+    says = f"echo release $WAKELINE_RELEASE, >{page}"
+    with answering(page) as port:
+        good = web(port, says, contains="release {release},")
+        assert box.run(box.order(1, box.commit("one"), services=(good,))).events[-1]["outcome"] == "ok"
+        deaf = web(port, f'test "$WAKELINE_RELEASE" = 2 || {says}', contains="release {release},")
+        talk = box.run(box.order(2, box.commit("two"), services=(deaf,)))
+    last = talk.events[-1]
+    assert (last["outcome"], box.current()) == ("failed", 1)
+    assert "answered 200, without 'release 2,': another release may be answering" in last["cause"]
+    assert talk.of("switched_back")[0]["to"] == 1
+
+
+def test_the_commit_may_be_what_only_the_new_release_says(box):
+    page = box.root / "page"
+    commit = box.commit("one")
+    with answering(page) as port:
+        one = web(port, f"echo $WAKELINE_COMMIT >{page}", contains="{commit}")
+        assert box.run(box.order(1, commit, services=(one,))).events[-1]["outcome"] == "ok"
+    assert page.read_text().strip() == commit
+
+
+def test_what_goes_wrong_on_the_way_back_is_shown_beside_why_it_went_back(box):
+    good = service("web", restart="test ! -e ../../broken")
+    assert box.run(box.order(1, box.commit("one"), services=(good,))).events[-1]["outcome"] == "ok"
+    web = service("web", restart="touch ../../broken; exit 4")
+    worker = service("worker", restart="test ! -e ../../broken || exit 5")
+    last = box.run(box.order(2, box.commit("two"), services=(web, worker))).events[-1]
+    assert (last["outcome"], box.current()) == ("failed", 1)
+    why, _, on_the_way = last["cause"].partition("\nback on release 1, but: ")
+    assert ("exit 4" in why, "exit 5" in why, "exit 5" in on_the_way) == (True, False, True), last["cause"]
