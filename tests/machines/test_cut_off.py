@@ -115,6 +115,30 @@ def test_8_a_frontend_that_boots_in_its_stage_and_after_it_ends_on_the_approved_
     assert fleet.migrate_starts == ["scheduler:1"]
 
 
+def test_8_a_frontend_that_loses_its_power_in_its_switch_wakes_three_releases_later_in_one_hop(fleet):
+    wsgi = (fleet.app / "site_/wsgi.py").read_text()
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    fleet.commit("two", {"site_/wsgi.py": f"{SLOW_START}while True: time.sleep(1)\n"})
+    running = fleet.begin("deploy")
+    began(fleet.uat)
+    fleet.uat.power_cut()
+    code, out, err = end(running)
+    assert (code, "unknown" in out) == (1, True), err
+    assert fleet.uat.link("/opt/shop/current") == "releases/2"
+    for version in ("three", "four", "five"):
+        fleet.commit(version, {"site_/wsgi.py": wsgi})
+        said = fleet.wakeline("deploy")
+        assert said.code == 0, said.err
+    fleet.uat.boot()
+    fleet.uat.wait_for_boot()
+    fleet.uat.wait_until_it_serves("five")
+    assert not {"3", "4"} & set(fleet.releases(fleet.uat))
+    until(lambda: fleet.check_in("uat").get("release") == 5, limit_s=60, what="its check-in")
+    assert fleet.check_in("uat")["outcome"] == "ok"
+    assert fleet.migrate_starts == ["scheduler:1"]
+
+
 def test_9_two_runners_at_once_one_goes_and_nothing_runs_twice(fleet):
     fleet.commit("one")
     first, second = fleet.begin("deploy"), fleet.begin("deploy")

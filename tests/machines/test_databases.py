@@ -128,6 +128,29 @@ def test_a_database_that_goes_away_in_a_migration_is_in_doubt_until_it_is_back(f
     assert starts(database) == ["1", "2", "2" if in_doubt else "3"]
 
 
+def test_a_lead_that_loses_its_power_in_a_migration_leaves_it_in_doubt_until_it_is_back(fleet, database):
+    """Its database goes with it. What its journal cannot know, the database does: the session is gone."""
+    fleet.scheduler.run(f"systemctl enable {database.unit}")
+    running = fleet.begin("deploy")
+    until(lambda: database.sql(database.find), limit_s=120, what="the migration is in its sleep")
+    fleet.scheduler.power_cut()
+    out, err = running.communicate(timeout=240)
+    assert running.returncode == 4, err + out
+    for again in ("deploy", "rollback"):
+        said = fleet.wakeline(again)
+        assert said.code == 4, said.err + said.out
+    assert fleet.uat.http() == "one", "nothing goes out behind it"
+    fleet.scheduler.boot()
+    fleet.scheduler.wait_for_boot()
+    fleet.scheduler.wait_until_it_serves("one", limit_s=60)
+    assert starts(database) == ["1", "2"]
+    database.sql("delete from gate")
+    said = fleet.wakeline("deploy")
+    assert said.code == 0, said.err + said.out
+    assert (fleet.serves, starts(database)) == (("two", "two"), ["1", "2", "2"])
+    assert [each["how"] for each in fleet.log() if each["kind"] == "resolved"] == ["ended"]
+
+
 def test_a_lock_behind_a_pooler_in_transaction_mode_is_refused_and_doctor_finds_the_pooler(fleet):
     machine = fleet.scheduler
     settings = f"""

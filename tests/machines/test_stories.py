@@ -140,13 +140,15 @@ def test_10_a_sleeper_follows_a_rollback_at_its_boot(fleet):
 
 
 def test_our_units_are_exposed_to_little_and_none_may_sudo(fleet):
-    names = ("boot.service", "confirm.service", "catchup.service", "helper@.service")
+    names = ("boot.service", "confirm.service", "catchup.service", "resume.service", "helper@.service")
     for name in names:
         unit = f"wakeline-shop-uat-{name}"
         report = fleet.uat.run(f"systemd-analyze security --no-pager {unit.replace('@', '@1')} || true")
         score = float(report.rpartition("exposure level for")[2].split(":")[1].split()[0])
         assert score <= 2.0, report
         assert "sudo" not in fleet.uat.read(f"/etc/systemd/system/{unit}")
+    ours = fleet.uat.run("cd /etc/systemd/system && ls wakeline-shop-uat-*.service").split()
+    assert sorted(ours) == sorted(f"wakeline-shop-uat-{name}" for name in names), "each of them was looked at"
 
 
 def test_two_machines_with_one_machine_id_are_not_both_set_up(fleet):

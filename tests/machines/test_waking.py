@@ -149,3 +149,31 @@ def test_a_switch_holds_off_a_shutdown_from_the_push_and_from_the_unit(fleet):
     fleet.uat.write("/opt/shop/shared/gate", "")
     fleet.uat.wait_until_it_serves("three", limit_s=90)
     until(lambda: "wakeline" not in inhibitors(fleet.uat), limit_s=30, what="let go")
+
+
+def test_12_with_a_dead_name_service_it_serves_what_ran_and_gets_there_once_names_are_known(fleet):
+    """On the frontend the remote has a name, and the name service is an address that nobody has."""
+    uat, host = fleet.uat, f"{fleet.uat.address.rpartition('.')[0]}.1"
+    known, unknown = f"{uat.read('/etc/hosts')}{host} remote.test\n", uat.read("/etc/hosts")
+    uat.write("/home/ubuntu/.gitconfig", f'[url "git://remote.test/"]\n    insteadOf = git://{host}/\n', owner=1000)
+    uat.write("/etc/resolv.conf", f"nameserver {host}99\noptions timeout:3 attempts:2\n")
+    uat.write("/etc/hosts", known)
+    fleet.commit("one")
+    said = fleet.wakeline("deploy")
+    assert said.code == 0, said.err
+    uat.power_off()
+    uat.write("/etc/hosts", unknown)
+    fleet.commit("two")
+    assert fleet.wakeline("deploy").code == 0
+    uat.boot()
+    uat.wait_until_it_serves("one", limit_s=60)
+    uat.wait_for_boot()
+    told = "journalctl --no-pager -b -o cat -u 'wakeline-shop-uat-*'"
+    until(lambda: "keeps running what runs" in uat.run(told), limit_s=60, what="it says that there are no news")
+    assert "Traceback" not in uat.run(told)
+    state = uat.run("systemctl show -P ActiveState gunicorn-uat").strip()
+    assert (state, uat.http()) == ("active", "one")
+    uat.write("/etc/hosts", known)
+    uat.wait_until_it_serves("two", limit_s=120)  # by its unit's next try: nobody asks for it
+    until(lambda: fleet.check_in("uat").get("release") == 2, limit_s=60, what="its check-in")
+    assert fleet.check_in("uat")["outcome"] == "ok"
