@@ -84,6 +84,19 @@ def test_a_command_that_ends_well_and_changes_nothing_has_failed(box):
     assert "still lacks it" in talk.events[-1]["cause"]
 
 
+def test_a_claim_that_waits_for_its_backup_is_not_taken_for_one_that_never_started(box):
+    talk = box.open()
+    backup = f"touch {box.root}/begun; while ! test -e {box.root}/gate; do sleep 0.05; done"
+    order = lead(box, 1, migrate(box, backup=backup))
+    talk.say(do="run", order=order.to_json(), fence=1)
+    until((box.root / "begun").exists, "the backup has begun")
+    said = status(box)
+    assert ([each["state"] for each in said["claims"]], said["busy"]) == (["running"], True)
+    (box.root / "gate").touch()
+    assert talk.end()["outcome"] == "ok"
+    assert ([each["state"] for each in status(box)["claims"]], status(box)["busy"]) == (["ended"], False)
+
+
 def test_a_failing_backup_keeps_the_command_from_starting(box):
     talk = box.run(lead(box, 1, migrate(box, backup="echo disk full; exit 1")))
     assert ran(box) == 0

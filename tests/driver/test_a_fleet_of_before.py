@@ -23,10 +23,21 @@ def renamed():
 
 def test_law_1_a_release_of_before_is_not_walked_without_a_machine_that_was_only_renamed():
     """Found by the simulation: its stage was taken for empty, and what is behind it went on."""
-    release = state(taken(), made(1)).releases[1]
+    now = state(taken(), made(1))
     with pytest.raises(Usage, match="release 1 of this commit was made before uat was renamed to web"):
-        _something_to_walk(release, renamed(), stage="")
-    _something_to_walk(release, fleet(), stage="")
+        _something_to_walk(now, now.releases[1], renamed(), stage="")
+    _something_to_walk(now, now.releases[1], fleet(), stage="")
+
+
+def test_law_1_a_machine_that_was_renamed_twice_is_not_left_out_of_its_stage_either():
+    """Found by the simulation (seed 280764): the file has its last name but one, and the release the one before."""
+    renames = set_up("site", renamed_from="uat"), set_up("web", renamed_from="site")
+    once, twice = state(taken(), made(1), renames[0]), state(taken(), made(1), *renames)
+    for known, was in ((once, "site"), (twice, "site"), (twice, "")):
+        web = Machine("web", "ubuntu@uat", renamed_from=was)
+        now = dataclasses.replace(fleet(), stages=(fleet().stages[0], Stage("frontend", (web,), gates=False)))
+        with pytest.raises(Usage, match="release 1 of this commit was made before uat was renamed to web"):
+            _something_to_walk(known, known.releases[1], now, stage="")
 
 
 def test_a_run_that_read_the_fleet_file_before_a_machine_was_renamed_is_run_again():

@@ -163,7 +163,7 @@ def word_of_a_machine(data: bytes) -> None:
     for each in (body, {"release": 1, "outcome": body}, {"release": body, "outcome": "ok"}):
         drafts = check_in.settled(state, [("uat", each)])
         fold(chain(drafts, ids=["b"], previous=GENESIS, at="", by=""), start=state)
-    once.word_on("k", rows=body)
+    once.word_on("k", rows=body, busy=False)
 
 
 def env_file(data: bytes) -> None:

@@ -73,9 +73,10 @@ def cause_of_end(step: str, *, cause: str, said: str, words: str = "") -> str:
     return f"{step} ended well, but verify says that the database {missing}"
 
 
-def word_on(claim: str, *, rows: Any) -> str:
+def word_on(claim: str, *, rows: Any, busy: bool) -> str:
     """What a machine's own journal says of a claim: `not-run`, `ended`, or nothing where it does not know well enough.
 
+    What has not started yet may start as long as a run is at work there (`busy`): it has put on record that it will.
     A command that was killed may have left a statement running in the database: that is for a person, unless a look
     into the database has found that its session is gone (`session` is then "gone"). A shell says 128 and more for a
     command of its own that was killed, and timeout(1) 124.
@@ -83,7 +84,7 @@ def word_on(claim: str, *, rows: Any) -> str:
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict) and row.get("claim") == claim:
             if row.get("state") == "not-started":
-                return "not-run"
+                return "" if busy else "not-run"
             if row.get("session") == GONE and row.get("state") in ("ended", "nobody-knows"):
                 return "ended"
             code = row.get("exit")

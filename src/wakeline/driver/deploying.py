@@ -283,7 +283,7 @@ class _Desk:
         if isinstance(answer, admission.CarryOn):
             release = state.releases[answer.release]
             _as_it_is_now(self._project, release)
-            _something_to_walk(release, self._project.file.fleet, stage=self._wish.stage)
+            _something_to_walk(state, release, self._project.file.fleet, stage=self._wish.stage)
             return _Admitted(release.number, self._project.file_at(release.commit))
         return _Admitted(answer.number, self._project.file_at(answer.commit), answer)
 
@@ -400,16 +400,15 @@ def _of_this_fleet(state: State, fleet: Fleet) -> None:
             )
 
 
-def _something_to_walk(release: Release, fleet: Fleet, *, stage: str) -> None:
+def _something_to_walk(state: State, release: Release, fleet: Fleet, *, stage: str) -> None:
     """Raises Usage for a release that has nothing of what is asked for: it was made for another fleet.
 
     Law 1: a machine that is only called otherwise now was not taken out, and is not left out of its stage either.
     """
     for machine in fleet.machines:
-        if machine.renamed_from and release.stage_of(machine.renamed_from):
+        if was := _name_of_before(state, release, fleet, machine):
             raise Usage(
-                f"release {release.number} of this commit was made before {machine.renamed_from} was renamed to"
-                f" {machine.name}",
+                f"release {release.number} of this commit was made before {was} was renamed to {machine.name}",
                 hint="deploy a newer commit",
             )
     names = [each.name for each in _still_there(release, fleet)]
@@ -419,6 +418,17 @@ def _something_to_walk(release: Release, fleet: Fleet, *, stage: str) -> None:
             f"release {release.number} of this commit was made before the fleet changed, and has {what}",
             hint="deploy a newer commit, or: wakeline retry",
         )
+
+
+def _name_of_before(state: State, release: Release, fleet: Fleet, machine: Machine) -> str:
+    """The name that a machine has in a release, where that is an older one: it may have been renamed more than once."""
+    if machine.renamed_from and release.stage_of(machine.renamed_from):
+        return machine.renamed_from
+    if release.stage_of(machine.name):
+        return ""
+    others = {each.name for each in fleet.machines}
+    names = [*state.names_of(machine.name), *state.names_of(machine.renamed_from)]
+    return next((name for name in names if name and name not in others and release.stage_of(name)), "")
 
 
 def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:

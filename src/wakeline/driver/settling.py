@@ -9,6 +9,7 @@ without one, or while it is there, that is for a person (`wakeline resolve`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from wakeline.core.once import GONE, word_on
@@ -19,17 +20,18 @@ from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project
 
 
-async def _word(project: Project, claim: Claim, rows: Any, *, tell: Tell) -> str:
+async def _word(project: Project, claim: Claim, said: Mapping[str, Any], *, tell: Tell) -> str:
     """What the machine says of a claim; of one that has ended, its database is asked too where that can be done."""
+    rows, busy = said.get("claims"), bool(said.get("busy"))
     row = next((row for row in rows or [] if isinstance(row, dict) and row.get("claim") == claim.id), None)
     machine = next((each for each in project.file.fleet.machines if each.name == claim.machine), None)
     if row is None or machine is None or row.get("state") not in ("ended", "nobody-knows"):
-        return word_on(claim.id, rows=rows)
+        return word_on(claim.id, rows=rows, busy=busy)
     session = (await sessions(project, machine, [claim.id])).get(claim.id, "")
     if session and session != GONE:
         text = f"{claim.step}: claim {claim.id} has ended on {claim.machine}, and in the database: {session}"
         tell(Notice("waiting", claim.machine, text))
-    return word_on(claim.id, rows=[{**row, "session": session}])
+    return word_on(claim.id, rows=[{**row, "session": session}], busy=busy)
 
 
 async def settle(project: Project, state: State, *, tell: Tell) -> State:
@@ -43,7 +45,7 @@ async def settle(project: Project, state: State, *, tell: Tell) -> State:
     words = {}
     for claim in state.open_claims:
         if claim.machine in seen:
-            words[claim.id] = await _word(project, claim, seen[claim.machine].said.get("claims"), tell=tell)
+            words[claim.id] = await _word(project, claim, seen[claim.machine].said, tell=tell)
     settled = {claim_id: how for claim_id, how in words.items() if how}
     if not settled:
         return state
