@@ -23,13 +23,27 @@ class Said:
         return json.loads(self.out)["data"]
 
 
+class Begun(subprocess.Popen[str]):
+    """A command that was left running, and what it has said by its end."""
+
+    def __init__(self, command: list[str], *, heard: list[str], **how: Any) -> None:
+        super().__init__(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
+        self.heard = heard
+
+    def communicate(self, *arguments: Any, **limits: Any) -> tuple[str, str]:
+        out, err = super().communicate(*arguments, **limits)
+        self.heard += [out, err]
+        return out, err
+
+
 class Commands:
-    """`wakeline …`, called in `app` with `environment`."""
+    """`wakeline …`, called in `app` with `environment`. All that was said is in `heard`."""
 
     def __init__(self, app: Path, environment: dict[str, str]) -> None:
         self.app = app
         self.environment = environment
-        self.begun: list[subprocess.Popen[str]] = []
+        self.begun: list[Begun] = []
+        self.heard: list[str] = []
 
     def wakeline(self, *arguments: str, limit_s: float = 180.0, at: Path | None = None) -> Said:
         command = [sys.executable, "-m", "wakeline", *arguments]
@@ -42,13 +56,13 @@ class Commands:
             timeout=limit_s,
             check=False,
         )
+        self.heard += [done.stdout, done.stderr]
         return Said(done.returncode, done.stdout, done.stderr)
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str) -> Begun:
         """Start the command and leave it running."""
         command = [sys.executable, "-m", "wakeline", *arguments]
-        pipe = subprocess.PIPE
-        begun = subprocess.Popen(command, cwd=self.app, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+        begun = Begun(command, heard=self.heard, cwd=self.app, env=self.environment)
         self.begun.append(begun)
         return begun
 
@@ -57,3 +71,4 @@ class Commands:
         for each in self.begun:
             with each:  # closes its pipes, and waits
                 each.kill()
+                each.communicate(timeout=60)

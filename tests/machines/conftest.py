@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 
+import leaks
 from commands import Commands
 from machines.machine import Machine
 from machines.testbed import Testbed
+from stories.receivers import http_receiver
 
 APPLICATION = Path(__file__).parent / "application"
 FILE = """\
@@ -70,6 +73,11 @@ health = {{ http = "http://127.0.0.1:8000/", within = "30s" }}
 unit = "gunicorn-uat.service"
 roles = ["web"]
 health = {{ http = "http://127.0.0.1:8000/healthz", within = "30s" }}
+
+[[notify]]
+name = "watch"
+to = "env:WAKELINE_NOTIFY_WATCH"
+events = ["failed"]
 """
 UNITS = {
     "scheduler": ("scheduler.service", "/usr/bin/python3 scheduler.py"),
@@ -129,7 +137,10 @@ class Fleet(Commands):
         self.url = testbed.git_url(repository)
         self.git_daemon = testbed.git_daemon
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        self.environment["WAKELINE_SIGNING_KEY"] = str(testbed.key)
+        self.signing_key = folder / "signing"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.signing_key)], check=True)
+        self._plant(testbed)
+        self.environment["WAKELINE_SIGNING_KEY"] = str(self.signing_key)
         self.environment.update(testbed.write_ssh(folder, list(self.machines.values())))
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(self.remote)], check=True)
         shutil.copytree(APPLICATION, self.app, ignore=shutil.ignore_patterns("__pycache__"))
@@ -142,7 +153,50 @@ class Fleet(Commands):
         for name, machine in self.machines.items():
             unit, command = UNITS[name]
             machine.write(f"/etc/systemd/system/{unit}", UNIT.format(command=command))
-            machine.write("/opt/shop/shared/.env", f"DATABASE_HOST={self.scheduler.address}\n", owner=1000)
+            self.write_env_file(machine)
+
+    def _plant(self, testbed: Testbed) -> None:
+        """A secret wherever a user has one. `rightly_in` is where one may stand on a machine, as patterns."""
+        on_machines = ("the database's password", "the application's key")
+        self.of_the_runner = (
+            "the receiver's address",
+            "the runner's token",
+            "the key that signs",
+            "the key that logs in",
+        )
+        self.secrets = {name: leaks.canary() for name in (*on_machines, *self.of_the_runner)}
+        self.secrets["the key that signs"] = leaks.private_half(self.signing_key)
+        self.secrets["the key that logs in"] = leaks.private_half(testbed.key)
+        self.environment["RUNNERS_TOKEN"] = self.secrets["the runner's token"]
+        self.rightly_in = ["*:/opt/shop/shared/*"]
+        self._git_log = testbed.folder / "git.log"
+
+    def env_file(self, **more: str) -> str:
+        """What the services of a machine and the steps are told."""
+        values = {
+            "DATABASE_HOST": self.scheduler.address,
+            "DATABASE_PASSWORD": self.secrets["the database's password"],
+            "SECRET_KEY": self.secrets["the application's key"],
+            **more,
+        }
+        return "".join(f"{name}={value}\n" for name, value in values.items())
+
+    def write_env_file(self, machine: Machine, **more: str) -> None:
+        machine.write("/opt/shop/shared/.env", self.env_file(**more), owner=1000)
+
+    def leaks(self) -> list[str]:
+        """Where a planted secret can be read: what was said, the ledger, the runner's files, and the machines."""
+        texts = {"what was said": "".join(self.heard).encode(), "the git server's log": self._git_log.read_bytes()}
+        logs = {f"a run's log {path}": path.read_bytes() for path in self.folder.glob("run-*/step-*/log")}
+        texts |= {place: b"\n".join(_without_masks(text)) for place, text in logs.items()}
+        found = leaks.in_texts(self.secrets, texts)
+        allowed = ("runner:/signing", "runner:/run-*/step-*/log")
+        found += leaks.in_files(self.secrets, self.folder, called="runner:", allowed=allowed)
+        for repository in self.remote.parent.glob(f"*{self.remote.name}"):
+            found += leaks.in_files(self.secrets, repository, called=repository.name)
+        for machine in self.machines.values():
+            found += machine.leaks(self.secrets, allowed=self.rightly_in)
+        return found
 
     def start(self) -> None:
         """Boot both, with a database, and prepare them."""
@@ -212,6 +266,24 @@ class Fleet(Commands):
         return sorted(each.name for each in (machine.root / "opt/shop/releases").glob("[0-9]*"))
 
 
+def _without_masks(log: bytes) -> list[bytes]:
+    """A run's log without the lines that tell GitHub what to hide."""
+    return [line for line in log.splitlines() if not line.startswith(b"::add-mask::")]
+
+
+@contextlib.contextmanager
+def watched(fleet: Fleet) -> Iterator[list[str]]:
+    """The fleet's story. After it no secret may be read anywhere, nor have been in a process's arguments."""
+    watching = leaks.processes_watched(fleet.secrets, not_inside=fleet.of_the_runner)
+    with http_receiver() as receiver, watching as seen:
+        secret = fleet.secrets["the receiver's address"]
+        fleet.environment["WAKELINE_NOTIFY_WATCH"] = f"json://127.0.0.1:{receiver.port}/{secret}?cto=30&rto=30"
+        yield seen
+        fleet.end_what_runs()
+        found = fleet.leaks()
+    assert (found, seen) == ([], [])
+
+
 @pytest.fixture(scope="session")
 def testbed() -> Iterator[Testbed]:
     made = Testbed()
@@ -242,17 +314,19 @@ def fleet(bare: Fleet) -> Fleet:
 def bare(testbed: Testbed, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Fleet]:
     """Machines that nobody has set up yet."""
     made = Fleet(testbed, tmp_path)
-    made.switch_on()
-    yield made
-    made.end_what_runs()
-    if request.node.stash.get(FAILED, False):
+    try:
+        with watched(made) as made.seen:
+            made.switch_on()
+            yield made
+            if request.node.stash.get(FAILED, False):
+                _print_journals(made)
+    finally:
         for machine in made.machines.values():
-            if machine.is_on:
-                print(
-                    machine.name,
-                    machine.run(
-                        "journalctl --no-pager -b -o short-precise -n 30 -u ssh.service -u wakeline*", check=False
-                    ),
-                )
-    for machine in made.machines.values():
-        machine.remove()
+            machine.remove()
+
+
+def _print_journals(fleet: Fleet) -> None:
+    for machine in fleet.machines.values():
+        if machine.is_on:
+            command = "journalctl --no-pager -b -o short-precise -n 30 -u ssh.service -u wakeline*"
+            print(machine.name, machine.run(command, check=False))

@@ -12,8 +12,10 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+import leaks
 
 BOOT_S = 30.0
 
@@ -225,6 +227,37 @@ class Machine:
 
     def sql(self, query: str) -> str:
         return self.run(f'psql -U postgres -h /var/run/postgresql -d shop -Atc "{query}"').strip()
+
+    def leaks(self, planted: leaks.Planted, *, allowed: Iterable[str] = ()) -> list[str]:
+        """Where a secret can be read: in all that was ever written there, to disk or memory, and in the journal."""
+        console = (self.folder / "console.log").read_bytes()
+        texts = {f"{self.name}'s journal": self._journal(), f"{self.name}'s console": console}
+        found = leaks.in_texts(planted, texts)
+        allowed = (*allowed, "*:/var/log/journal/*")  # read above, and as files they are packed
+        found += leaks.in_files(planted, self.folder / "upper", called=f"{self.name}:", allowed=allowed)
+        for place in self._in_memory():
+            folder = Path(f"/proc/{self._leader()}/root{place}")
+            found += leaks.in_files(planted, folder, called=f"{self.name}:{place}", allowed=allowed)
+        return found
+
+    def _journal(self) -> bytes:
+        """Everything that the journal has, every boot and every field, also where the machine is off."""
+        if self.is_on:
+            self.run("journalctl --sync", check=False)
+        place = self.root / "var/log/journal"
+        read = ["journalctl", "--no-pager", "--quiet", "--all", "--output=export", f"--directory={place}"]
+        done = subprocess.run(read, capture_output=True, check=False)
+        assert done.stdout, f"{self.name} has no journal: {done.stderr.decode()}"
+        return done.stdout
+
+    def _in_memory(self) -> list[str]:
+        """Where it has file systems that are in memory alone; none when it is off."""
+        if not self.is_on:
+            return []
+        mounts = [line.split() for line in Path(f"/proc/{self._leader()}/mounts").read_text().splitlines()]
+        return [
+            words[1] for words in mounts if words[2] == "tmpfs" and not words[1].startswith(("/sys", "/dev", "/proc"))
+        ]
 
     def _answers(self, port: int) -> bool:
         try:

@@ -46,6 +46,7 @@ def test_14_a_disk_that_is_full_while_steps_run_at_the_journal_and_at_the_log(fl
         "cp -a /opt/shop/shared /root/; mount -t tmpfs -o size=64m,uid=1000,gid=1000 tmpfs /opt/shop; "
         "cp -a /root/shared /opt/shop/"
     )
+    fleet.rightly_in.append("uat:/root/shared/*")
     green(fleet, "one")
     fills = "dd if=/dev/zero of=big bs=1M count=100\n"
     scheduler = (fleet.app / "scheduler.py").read_text()

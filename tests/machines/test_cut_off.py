@@ -94,6 +94,7 @@ def test_8_a_frontend_that_boots_before_its_stage_takes_part(fleet):
 def said_so_far(process, name: str) -> str:
     """What the runner says of a machine, line by line, until it says that it is awake."""
     for line in process.stderr:
+        process.heard.append(line)
         if name in line and "awake" in line:
             return str(line)
     return ""

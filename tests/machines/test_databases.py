@@ -22,9 +22,9 @@ class Migration(migrations.Migration):
     operations = [migrations.RunSQL("{slow}"), migrations.RunSQL("create table slow (id int)")]
 """
 MARIADB = """
-systemctl start mariadb
-mariadb -e "create database shop; create user shop@'%'; grant all on shop.* to shop@'%'; create user shop@localhost; \
-grant all on shop.* to shop@localhost"
+create database shop;
+create user shop@'%' identified by '{password}', shop@localhost identified by '{password}';
+grant all on shop.* to shop@'%', shop@localhost;
 """
 
 
@@ -68,11 +68,12 @@ def database(request, fleet):
         'verify = "python3 manage.py verify"\n', f'verify = "python3 manage.py verify"\n{LOCK}'
     )
     if request.param is MariaDB:
-        fleet.scheduler.run(MARIADB)
+        password = fleet.secrets["the database's password"]
+        fleet.scheduler.write("/root/shop.sql", MARIADB.format(password=password), mode=0o600)
+        fleet.scheduler.run("systemctl start mariadb && mariadb </root/shop.sql; rm /root/shop.sql")
         text = text.replace('run = "python3 manage.py migrate --noinput"', TAGGED)
         for machine in fleet.machines.values():
-            env = f"DATABASE_HOST={fleet.scheduler.address}\nDATABASE_KIND=mariadb\n"
-            machine.write("/opt/shop/shared/.env", env, owner=1000)
+            fleet.write_env_file(machine, DATABASE_KIND="mariadb")
     file.write_text(text)
     fleet.commit("one")
     said = fleet.wakeline("deploy")
@@ -164,8 +165,9 @@ pool_mode = transaction
 """
     machine.write("/etc/pgbouncer/pgbouncer.ini", settings)
     machine.run("systemctl restart pgbouncer")
-    url = f"postgresql://postgres@{machine.address}:6432/shop"
-    machine.write("/opt/shop/shared/.env", f"DATABASE_HOST={machine.address}\nDATABASE_URL={url}\n", owner=1000)
+    password = fleet.secrets["the database's password"]
+    url = f"postgresql://postgres:{password}@{machine.address}:6432/shop"
+    fleet.write_env_file(machine, DATABASE_URL=url)
     file = fleet.app / "wakeline.toml"
     lock = LOCK.replace("django manage.py", "url")
     file.write_text(
@@ -180,11 +182,7 @@ pool_mode = transaction
     assert "relation" not in machine.sql("select to_regclass('migrate_starts')")
     found = fleet.wakeline("doctor", "scheduler")
     assert "a pooler in transaction mode" in found.out, found.out
-    machine.write(
-        "/opt/shop/shared/.env",
-        f"DATABASE_URL={url.replace('6432', '5432')}\nDATABASE_HOST={machine.address}\n",
-        owner=1000,
-    )
+    fleet.write_env_file(machine, DATABASE_URL=url.replace("6432", "5432"))
     assert fleet.wakeline("retry", "scheduler").code == 0
     said = fleet.wakeline("deploy")
     assert said.code == 0, said.err + said.out

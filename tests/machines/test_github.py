@@ -68,10 +68,11 @@ class Pushed:
     def __init__(self, fleet: Fleet, testbed: Testbed, api: Api, runner: dict[str, str]) -> None:
         self.fleet = fleet
         self._key = testbed.key.read_text()
+        self._signing_key = fleet.signing_key.read_text()
         self._api = api
         self._runner = runner
         self._runs = 0
-        self._told: dict[str, str] = {}
+        self._told = {"WAKELINE_NOTIFY_WATCH": fleet.environment["WAKELINE_NOTIFY_WATCH"]}
         known = "".join(f"{machine.name} {machine.host_key}\n" for machine in fleet.machines.values())
         (fleet.app / "known_hosts").write_text(known)
 
@@ -79,13 +80,13 @@ class Pushed:
         """Let somebody be told from the next commit on."""
         file = self.fleet.app / "wakeline.toml"
         file.write_text(file.read_text() + '\n[[notify]]\nname = "team"\nto = "env:WAKELINE_NOTIFY_TEAM"\n')
-        self._told = {"WAKELINE_NOTIFY_TEAM": address}
+        self._told["WAKELINE_NOTIFY_TEAM"] = address
 
     def job(self, made=workflow.deploy, **more) -> Job:
         self._runs += 1
         folder = self.fleet.folder / f"run-{self._runs}"
         text = made(load((self.fleet.app / "wakeline.toml").read_text()), install=f"wakeline=={__version__}")
-        secrets = {"WAKELINE_SSH_KEY": self._key, "WAKELINE_SIGNING_KEY": self._key, **self._told}
+        secrets = {"WAKELINE_SSH_KEY": self._key, "WAKELINE_SIGNING_KEY": self._signing_key, **self._told}
         return Job(
             text,
             folder=folder,
@@ -133,6 +134,7 @@ def test_scenario_1_both_online_the_scheduler_first_and_migrations_once(pushed):
 
 def test_scenario_2_the_frontend_off_is_a_warning_and_its_boot_brings_it_up_and_the_clock_tells(pushed):
     with http_receiver() as team:
+        pushed.fleet.secrets["the team's address"] = "s3cr3t-room"
         pushed.tell(f"json://127.0.0.1:{team.port}/s3cr3t-room?cto=30&rto=30")
         pushed.push("one")
         pushed.fleet.uat.power_off()

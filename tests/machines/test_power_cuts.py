@@ -12,7 +12,7 @@ import os
 import secrets
 from pathlib import Path
 
-from machines.conftest import Fleet
+from machines.conftest import Fleet, watched
 from machines.machine import Machine
 from machines.storm import Storm
 from machines.testbed import Testbed
@@ -59,10 +59,11 @@ def test_whatever_is_cut_boots_old_or_new_and_no_once_step_is_started_twice(tmp_
     def one(number: int) -> tuple[collections.Counter[str], PowerCuts]:
         (tmp_path / f"fleet{number}").mkdir()
         fleet = Fleet(beds[number], tmp_path / f"fleet{number}")
-        fleet.start()
-        fleet.scheduler.run("systemctl enable postgresql")
-        storm = PowerCuts(fleet, seed=f"{SEED} {number}")
-        return storm.cut(CUTS // SIDE_BY_SIDE), storm
+        with watched(fleet):
+            fleet.start()
+            fleet.scheduler.run("systemctl enable postgresql")
+            storm = PowerCuts(fleet, seed=f"{SEED} {number}")
+            return storm.cut(CUTS // SIDE_BY_SIDE), storm
 
     try:
         with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:

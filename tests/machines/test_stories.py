@@ -97,13 +97,13 @@ def test_5_a_frontend_that_is_awake_but_broken_is_red_and_serves_what_it_served(
         assert fleet.serves == (version, "one")
         assert "asleep" not in said.out
 
-    red("two", "npm ERR!", {"pages.sh": "echo 'npm ERR!'; exit 1\n"})
-    fleet.uat.write("/opt/shop/shared/.env", "DATABASE_HOST=127.0.0.9\n", owner=1000)
+    red("two", "npm ERR!", {"pages.sh": "env; echo 'npm ERR!'; exit 1\n"})
+    fleet.write_env_file(fleet.uat, DATABASE_HOST="127.0.0.9")
     fleet.commit("three", {"pages.sh": "exit 0\n"})
     said = fleet.wakeline("deploy")
     assert said.code == 1
     assert "verify cannot tell" in said.err
-    fleet.uat.write("/opt/shop/shared/.env", f"DATABASE_HOST={fleet.scheduler.address}\n", owner=1000)
+    fleet.write_env_file(fleet.uat)
     wsgi = (fleet.app / "site_/wsgi.py").read_text()
     red("four", "is not healthy", {"site_/wsgi.py": "raise SystemExit('broken')\n"})
     fleet.uat.run("mv /etc/sudoers.d/wakeline-shop-uat /root/")

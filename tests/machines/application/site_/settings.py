@@ -15,6 +15,7 @@ ON_MARIADB = {
     "HOST": os.environ.get("DATABASE_HOST", "127.0.0.1"),
     "NAME": "shop",
     "USER": "shop",
+    "PASSWORD": os.environ.get("DATABASE_PASSWORD", ""),
     "OPTIONS": {"connect_timeout": 3},
 }
 DATABASES = {
@@ -23,6 +24,7 @@ DATABASES = {
         "HOST": os.environ.get("DATABASE_HOST", "127.0.0.1"),
         "NAME": "shop",
         "USER": "postgres",
+        "PASSWORD": os.environ.get("DATABASE_PASSWORD", ""),
         "OPTIONS": {"connect_timeout": 3},
     }
 }
