@@ -2,10 +2,14 @@
 
 import dataclasses
 import json
+import shlex
 import shutil
+import sys
+from urllib.parse import quote
 
 import pytest
 
+import leaks
 from wakeline.core.records import record_from_line
 
 
@@ -98,6 +102,33 @@ def test_a_secret_in_the_environment_that_a_step_prints_is_shown_nowhere(fleet):
     logs = [path.read_text(errors="replace") for path in fleet.root.glob("machines/*/home/**/*") if path.is_file()]
     everything = said.out + said.err + str(fleet.log()) + "".join(logs)
     assert "correct-horse-battery" not in everything
+
+
+SPELLS = """\
+import json, os, shlex, urllib.parse
+print(ascii(os.environ["PASSWORD"]), os.environ)
+print(json.dumps(dict(os.environ)), json.dumps(os.environ["PASSWORD"], ensure_ascii=False))
+print(os.environ["DATABASE_URL"].replace("/shop", "/test_shop"), urllib.parse.quote(os.environ["PASSWORD"], safe=""))
+print(shlex.quote(os.environ["PASSWORD"]))
+raise SystemExit(1)
+"""
+
+
+def test_a_secret_is_hidden_in_every_spelling_that_programs_have_for_it(fleet):
+    file = (fleet.app / "wakeline.toml").read_text()
+    fleet.write("wakeline.toml", file.replace("[deploy]", '[deploy]\nenv_file = ".env"\nshared = [".env"]', 1))
+    canary = leaks.canary()
+    password = f"""{canary}@'"\\é"""
+    url = f"postgresql://shop:{quote(password, safe='')}@db/shop"
+    for name in ("scheduler", "uat"):
+        place = fleet.root / "machines" / name / "app" / "shared"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / ".env").write_text(f"PASSWORD={shlex.quote(password)}\nDATABASE_URL={url}\n")
+    fleet.secrets["the password"] = canary
+    fleet.write("spells.py", SPELLS)
+    fleet.commit("one", pages_sh=f'set -x; : "$PASSWORD"; exec {sys.executable} spells.py')
+    said = fleet.wakeline("deploy", "-v")
+    assert (said.code, "***" in said.err) == (1, True), said.err
 
 
 def test_a_command_that_is_not_found_says_where_it_was_looked_for(fleet):

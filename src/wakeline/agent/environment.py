@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import pwd
 import re
@@ -130,20 +131,33 @@ def _secrets(given: Mapping[str, str]) -> tuple[str, ...]:
     """Values that must not be shown, longest first; short ordinary words stay readable."""
     found = set()
     for name, value in given.items():
-        password = _password_in(value)
-        for part in (value, *value.splitlines(), password):
-            if len(part) >= 8 or (len(part) >= 4 and (part == password or _SECRET_NAME.search(name))):
-                found.add(part)
+        passwords = _passwords_in(value)
+        for part in (value, *value.splitlines(), *passwords):
+            if len(part) >= 8 or (len(part) >= 4 and (part in passwords or _SECRET_NAME.search(name))):
+                found |= _spellings(part)
     return tuple(sorted(found, key=len, reverse=True))
 
 
-def _password_in(value: str) -> str:
+def _passwords_in(value: str) -> tuple[str, ...]:
+    """The password of an address: as it stands there, and as who reads it gets it."""
     try:
         from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - for an address alone
 
-        return unquote(urlsplit(value).password or "")
+        password = urlsplit(value).password or ""
     except ValueError:
-        return ""
+        return ()
+    return password, unquote(password)
+
+
+def _spellings(secret: str) -> set[str]:
+    """A secret as it stands, and as programs write it: in JSON, in Python, in an address, quoted for a shell."""
+    from urllib.parse import quote  # noqa: PLC0415 - same
+
+    in_json = (json.dumps(secret, ensure_ascii=each)[1:-1] for each in (True, False))
+    in_python = (repr(secret)[1:-1], ascii(secret)[1:-1], repr(secret.encode("utf-8", "replace"))[2:-1])
+    in_an_address = (quote(secret, safe=each, errors="replace") for each in ("", "/"))
+    in_a_shell = (secret.replace("'", each) for each in ("'\\''", "'\"'\"'"))
+    return {secret, *in_json, *in_python, *in_an_address, *in_a_shell}
 
 
 def explain_not_found(command: str, *, values: Mapping[str, str]) -> str:
