@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+from pathlib import Path
 
 from stories.test_cut_short import began, restarts_by_script, waits
 from stories.test_upgrades import looks
@@ -97,5 +99,11 @@ def test_one_hop_three_releases_after_its_agent_was_killed_in_the_middle_of_a_sw
 
 
 def _kill_the_agent(fleet, name: str) -> None:
-    lock = fleet.root / "machines" / name / "home" / "shop" / "uat" / "lock"
+    """The agent, and what it had started: power is lost."""
+    machine = fleet.root / "machines" / name
+    lock = machine / "home" / "shop" / "uat" / "lock"
     os.killpg(int(lock.read_text().split()[0]), signal.SIGKILL)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is not ours to ask
+            if machine in (process / "cwd").readlink().parents:
+                os.kill(int(process.name), signal.SIGKILL)
