@@ -1,5 +1,6 @@
 """Law 4 and 5 on the machine: a once-step starts only with its claim, once, and nothing that we do ends it."""
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 from one_machine import healthy, is_alive, service, step, until
 
 from wakeline.agent import keeper
+from wakeline.agent.home import file_name
 
 pytestmark = pytest.mark.slow
 
@@ -178,6 +180,24 @@ def test_past_its_time_limit_a_once_step_is_not_ended_and_its_claim_stays_open(b
     (box.root / "gate").touch()
     until(lambda: status(box)["claims"][0]["state"] == "ended", "the once-step has ended")
     assert ran(box) == 1
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_no_trouble(monkeypatch):
+    """The kernel then answers ESRCH, to `stat` as to `read`, which `Path.exists` and `Path.glob` let through."""
+    real = os.stat
+
+    def gone(path, *args, **kwargs):
+        if str(path).endswith("/environ"):
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), path)
+        return real(path, *args, **kwargs)
+
+    own = subprocess.Popen(["sleep", "60"], env={"WAKELINE_CLAIM": "c 1"})
+    try:
+        monkeypatch.setattr(os, "stat", gone)
+        until(lambda: file_name("c 1") in keeper.claims_of_processes(), "the process is found")
+    finally:
+        own.kill()
+        own.wait()
 
 
 def test_a_claim_whose_keeper_never_came_up_is_known_not_to_have_started(tmp_path):

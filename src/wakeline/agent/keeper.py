@@ -63,9 +63,10 @@ def claims_of_processes() -> frozenset[str]:
     migration's own children do not hold the lock.
     """
     found = set()
-    for place in Path("/proc").glob("[0-9]*/environ"):
+    for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):  # it has ended, or is another user's: ours are the deploy user's own
-            values = (value for value in place.read_bytes().split(b"\0") if value.startswith(_CARRIED))
+            said = (process / "environ").read_bytes() if process.name.isdecimal() else b""
+            values = (value for value in said.split(b"\0") if value.startswith(_CARRIED))
             found |= {file_name(value[len(_CARRIED) :].decode("utf-8", "replace")) for value in values}
     return frozenset(found)
 
