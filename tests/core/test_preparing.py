@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from core.fleets import FRONTEND, SCHEDULER, asleep, awake, failed, ok, refused, rollout, sent, stage, take
+from wakeline.core.commands import Knock, Prepare
+from wakeline.core.events import Finished, OnceWanted, Prepared, StopAsked
 from wakeline.core.model import SCRIPT, Layout, Order, Outcome, Step
-from wakeline.core.rollout import PREPARE_AT_ONCE, Finished, Knock, OnceWanted, Prepare, Prepared, StopAsked
+from wakeline.core.rollout import PREPARE_AT_ONCE
 
 BOTH = frozenset({"scheduler", "uat"})
 

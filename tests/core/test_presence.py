@@ -2,9 +2,9 @@
 
 import pytest
 
+from wakeline.core.events import Answer
 from wakeline.core.model import Presence
 from wakeline.core.presence import Phase, judge
-from wakeline.core.rollout import Answer
 
 
 @pytest.mark.parametrize("phase", list(Phase))

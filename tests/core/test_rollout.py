@@ -5,25 +5,10 @@ import dataclasses
 import pytest
 
 from core.fleets import FRONTEND, SCHEDULER, asleep, awake, failed, ok, refused, rollout, sent, stage, take, written
+from wakeline.core.commands import End, GiveClaim, Knock, Send, Stop, Write
+from wakeline.core.events import CheckedIn, Finished, OnceEnded, OnceVerified, OnceWanted, StopAsked
 from wakeline.core.model import Outcome
-from wakeline.core.rollout import (
-    CheckedIn,
-    End,
-    Finished,
-    GiveClaim,
-    ImpossibleEvent,
-    Knock,
-    OnceEnded,
-    OnceVerified,
-    OnceWanted,
-    Send,
-    Stop,
-    StopAsked,
-    Write,
-    advance,
-    begin,
-    nobody_waits_for,
-)
+from wakeline.core.rollout import ImpossibleEvent, advance, begin, nobody_waits_for
 
 
 def test_every_machine_is_knocked_on_at_once():

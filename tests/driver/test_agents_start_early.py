@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from wakeline.core import rollout
+from wakeline.core.commands import End, Write
 from wakeline.core.model import Machine, Order, Outcome, Presence
 from wakeline.core.presence import Phase
 from wakeline.core.records import Draft
@@ -216,10 +217,10 @@ def test_a_record_that_may_wait_goes_in_the_push_of_the_next_and_is_never_left_b
     walked = Walk(begun, party=party, holder=holder, approve=lambda _, draft: draft, tell=lambda _: None)
 
     async def obey():
-        await walked._obey([rollout.Write(Draft("receipt", {}), may_wait=True)])
+        await walked._obey([Write(Draft("receipt", {}), may_wait=True)])
         assert holder.pushes == []
-        await walked._obey([rollout.Write(Draft("outcome", {})), rollout.Write(Draft("sent", {}))])
-        await walked._obey([rollout.Write(Draft("receipt", {}), may_wait=True), rollout.End("passed")])
+        await walked._obey([Write(Draft("outcome", {})), Write(Draft("sent", {}))])
+        await walked._obey([Write(Draft("receipt", {}), may_wait=True), End("passed")])
 
     asyncio.run(obey())
     assert holder.pushes == [["receipt", "outcome", "sent"], ["receipt", "lease-freed"]]

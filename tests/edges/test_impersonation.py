@@ -7,9 +7,9 @@ import asyncio
 import asyncssh
 import pytest
 
+from wakeline.core.events import Answer
 from wakeline.core.model import Machine, Presence
 from wakeline.core.presence import Phase, judge
-from wakeline.core.rollout import Answer
 from wakeline.edges.transports import NotReached
 from wakeline.edges.transports.ssh import SshTransport
 

@@ -33,6 +33,7 @@ class Mutant:
 
 
 _ROLLOUT, _STATE, _ADMISSION = "wakeline.core.rollout", "wakeline.core.state", "wakeline.core.admission"
+_GATES = "wakeline.core.gates"
 _JOINING, _FOLD = "wakeline.core.joining", "wakeline.core.fold"
 _CATCH_UP, _CARRYING, _ONCE = "wakeline.core.catch_up", "wakeline.core.carrying_out", "wakeline.core.once"
 
@@ -40,23 +41,23 @@ MUTANTS = (
     Mutant(
         "a failed machine does not stop its gate",
         "1, 2",
-        f"{_ROLLOUT}:passed",
-        "in (*_BAD, Outcome.WITHHELD)",
+        f"{_GATES}:passed",
+        "in (*BAD, Outcome.WITHHELD)",
         "in (Outcome.UNKNOWN, Outcome.WITHHELD)",
     ),
     Mutant(
         "an unknown machine does not stop its gate",
         "1",
-        f"{_ROLLOUT}:passed",
-        "in (*_BAD, Outcome.WITHHELD)",
+        f"{_GATES}:passed",
+        "in (*BAD, Outcome.WITHHELD)",
         "in (Outcome.FAILED, Outcome.WITHHELD)",
     ),
-    Mutant("a gate flipped", "1", f"{_ROLLOUT}:_gate_ahead", "ahead.gates and not fine", "ahead.gates and fine"),
+    Mutant("a gate flipped", "1", f"{_GATES}:gate_ahead", "ahead.gates and not fine", "ahead.gates and fine"),
     Mutant(
         "a stage that does not gate lets everything through",
         "2",
-        f"{_ROLLOUT}:_gate_ahead",
-        "and _failed(ahead, rollout.results)",
+        f"{_GATES}:gate_ahead",
+        "and failed(ahead, results)",
         "and False",
     ),
     Mutant(
@@ -108,7 +109,7 @@ MUTANTS = (
         "approvals written too early",
         "6",
         f"{_ROLLOUT}:_may_be_approved",
-        "_gate_ahead(rollout, stage) is None and _all_known_ahead(rollout, name)",
+        "_gate_ahead(rollout, stage) is None and all_known_ahead(rollout.stages, name, rollout.results)",
         "bool(name)",
     ),
     Mutant(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Union
 
+from wakeline.core.gates import passed
 from wakeline.core.model import Fleet, Outcome, Stage
-from wakeline.core.rollout import passed
 from wakeline.core.state import Release, State
 
 

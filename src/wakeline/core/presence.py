@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import enum
 
+from wakeline.core.events import Answer
 from wakeline.core.model import Presence
-from wakeline.core.rollout import Answer
 
 
 class Phase(str, enum.Enum):

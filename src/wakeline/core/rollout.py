@@ -20,178 +20,28 @@ The rollout says what to do; the driver does it. A record comes before the act t
 from __future__ import annotations
 
 import dataclasses
-import enum
-from collections.abc import Container, Mapping, Sequence
-from typing import Any, Union
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from wakeline.core.commands import Command, End, GiveClaim, Knock, Prepare, Send, Stop, Write
+from wakeline.core.events import (
+    Answer,
+    CheckedIn,
+    Event,
+    Finished,
+    Knocked,
+    OnceEnded,
+    OnceVerified,
+    OnceWanted,
+    Prepared,
+    StopAsked,
+)
+from wakeline.core.gates import BAD, all_known_ahead, failed, gate_ahead, is_passed, passed
 from wakeline.core.model import Outcome
 from wakeline.core.records import Draft
 from wakeline.core.state import StagePlan
 
-# --- what comes in ---------------------------------------------------------------------------------------------------
-
-
-class Answer(str, enum.Enum):
-    """What a knock found."""
-
-    AWAKE = "awake"
-    ASLEEP = "asleep"
-    REFUSED = "refused"
-
-
-@dataclasses.dataclass(frozen=True)
-class Knocked:
-    """A knock was answered, or not. `cause` is the first cause in words, with the phase that it came from."""
-
-    machine: str
-    answer: Answer
-    cause: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckedIn:
-    """A machine that was asleep at the knock has since spoken for itself: it is awake after all."""
-
-    machine: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """What a machine was asked to prepare is over, whatever came of it: nothing depends on it.
-
-    `gone`: the contact was lost. It had no order yet, so it is knocked at again, and may be asleep by now.
-    """
-
-    machine: str
-    gone: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Finished:
-    """The agent's own last word, or the driver's `unknown` when the contact was lost before it.
-
-    `held`: it was withheld because it has been put on hold meanwhile.
-    """
-
-    machine: str
-    outcome: Outcome
-    cause: str = ""
-    was: int = 0
-    seconds: float = 0.0
-    held: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class OnceWanted:
-    """The lead's database lacks a once-step. `claim` is the random id that a claim would have."""
-
-    machine: str
-    step: str
-    claim: str
-    breaks_older: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class OnceVerified:
-    """The lead's database has a once-step already: nothing is claimed, and that is put on record."""
-
-    machine: str
-    step: str
-    breaks_older: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class OnceEnded:
-    """The claimed command has ended and `verify` has spoken."""
-
-    machine: str
-    step: str
-    claim: str
-    passed: bool
-    cause: str = ""
-    breaks_older: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class StopAsked:
-    """Somebody pressed Ctrl-C, or the lease is lost."""
-
-    why: str
-
-
-Event = Union[Knocked, CheckedIn, Prepared, Finished, OnceWanted, OnceVerified, OnceEnded, StopAsked]
-
-# --- what goes out ---------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Knock:
-    """See whether a machine is there."""
-
-    machine: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepare:
-    """Let a machine that waits for its order fetch the release and lay it out. It is no order: nothing may run.
-
-    With `due` the order comes next: the machine may ask the ledger already whether it has a right to be carried out.
-    """
-
-    machine: str
-    due: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Send:
-    """Hand a machine its order."""
-
-    machine: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Write:
-    """Put this on record before anything that follows it in the list. The driver adds the fencing number.
-
-    What `may_wait` allows nothing and is found again by whoever lost it: it goes with the next record that does not.
-    """
-
-    draft: Draft
-    may_wait: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class GiveClaim:
-    """The claim is on record: the lead may start the once-step."""
-
-    machine: str
-    step: str
-    claim: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Stop:
-    """Tell a machine to stop: before the switch it stops, after it, it confirms or switches back."""
-
-    machine: str
-    why: str
-
-
-@dataclasses.dataclass(frozen=True)
-class End:
-    """The rollout is over."""
-
-    outcome: str
-
-
-Command = Union[Knock, Prepare, Send, Write, GiveClaim, Stop, End]
-
-# --- the rollout -----------------------------------------------------------------------------------------------------
-
-WAITING = "waiting"
-RUNNING = "running"
 PREPARE_AT_ONCE = 5  # as long as somebody may fetch for a gate, the remote is not asked by a crowd
-_BAD = (Outcome.FAILED, Outcome.UNKNOWN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,14 +86,6 @@ class Rollout:
 
 class ImpossibleEvent(ValueError):
     """An event that cannot happen in this state: a bug of ours, with machine and state named."""
-
-
-def passed(stage: StagePlan, results: Mapping[str, Outcome], *, held: Container[str] = ()) -> bool:
-    """Law 1: every always machine ok or unchanged, none failed or unknown; asleep and on hold do not count."""
-    outcomes = [results.get(name) for name in stage.machines if name not in held or results.get(name) in _BAD]
-    if any(outcome in (*_BAD, Outcome.WITHHELD) for outcome in outcomes):
-        return False
-    return all(_is_passed(results.get(name)) for name in stage.always) and None not in outcomes
 
 
 def nobody_waits_for(rollout: Rollout) -> tuple[str, ...]:
@@ -392,7 +234,7 @@ def _go_on(rollout: Rollout) -> tuple[Rollout, list[Command]]:
 
 def _prepare(rollout: Rollout) -> tuple[Rollout, list[Command]]:
     """What machines that must wait may do meanwhile, once each. Nothing for a release that will not come to them."""
-    if rollout.stopping or any(outcome in _BAD for outcome in rollout.results.values()):
+    if rollout.stopping or any(outcome in BAD for outcome in rollout.results.values()):
         return rollout, []
     waiting = [name for stage in _not_over(rollout) for name in stage.machines if _may_prepare(rollout, name)]
     names = waiting[: max(0, PREPARE_AT_ONCE - len(rollout.preparing))]
@@ -432,20 +274,7 @@ def _touched(rollout: Rollout, stage: StagePlan) -> bool:
 
 
 def _gate_ahead(rollout: Rollout, stage: StagePlan) -> StagePlan | None:
-    """The first stage ahead that keeps this one from starting."""
-    for ahead in rollout.stages:
-        if ahead.name == stage.name:
-            return None
-        fine = passed(ahead, rollout.results, held=rollout.held)
-        if ahead.gates and not fine:
-            return ahead
-        if not ahead.gates and not ahead.goes_on and _failed(ahead, rollout.results):
-            return ahead
-    return None
-
-
-def _failed(stage: StagePlan, results: Mapping[str, Outcome]) -> bool:
-    return any(results.get(name) in _BAD for name in stage.machines)
+    return gate_ahead(rollout.stages, stage, rollout.results, held=rollout.held)
 
 
 def _withhold(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
@@ -462,7 +291,7 @@ def _did_not_pass(rollout: Rollout, stage: StagePlan) -> str:
     ahead = _gate_ahead(rollout, stage)
     name = ahead.name if ahead else "?"
     held = [machine for machine in (ahead.machines if ahead else ()) if machine in rollout.held]
-    because = f": {', '.join(held)} is on hold" if held and ahead and not _failed(ahead, rollout.results) else ""
+    because = f": {', '.join(held)} is on hold" if held and ahead and not failed(ahead, rollout.results) else ""
     return f"stage {name} did not pass{because}"
 
 
@@ -560,32 +389,18 @@ def _may_be_approved(rollout: Rollout, name: str, *, is_first: bool) -> bool:
     stage = next(each for each in rollout.stages if each.name == name)
     if is_first:
         fine = passed(stage, rollout.results, held=rollout.held)
-        return fine and any(_is_passed(rollout.results.get(m)) for m in stage.machines)
-    return _gate_ahead(rollout, stage) is None and _all_known_ahead(rollout, name)
-
-
-def _all_known_ahead(rollout: Rollout, name: str) -> bool:
-    """Also a stage that does not gate goes before the next one: stages go in order."""
-    for stage in rollout.stages:
-        if stage.name == name:
-            return True
-        if any(machine not in rollout.results for machine in stage.machines):
-            return False
-    return True
+        return fine and any(is_passed(rollout.results.get(m)) for m in stage.machines)
+    return _gate_ahead(rollout, stage) is None and all_known_ahead(rollout.stages, name, rollout.results)
 
 
 def _how_it_ended(rollout: Rollout) -> str:
     if rollout.stopping:
         return "interrupted"
     walked = [(stage, name) for stage in rollout.walked for name in stage.machines]
-    if any(rollout.results.get(name) in _BAD for _, name in walked):
+    if any(rollout.results.get(name) in BAD for _, name in walked):
         return "failed"
     withheld = [(stage, name) for stage, name in walked if rollout.results.get(name) is Outcome.WITHHELD]
     waits = [name for stage, name in withheld if name not in rollout.held or name in stage.always]
     if not waits:
         return "passed"
     return "held" if any(name in rollout.held for stage in rollout.stages for name in stage.always) else "failed"
-
-
-def _is_passed(outcome: Outcome | None) -> bool:
-    return outcome is not None and outcome.passed

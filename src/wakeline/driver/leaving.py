@@ -11,10 +11,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from wakeline.core import admission
+from wakeline.core.events import Answer
 from wakeline.core.model import Machine
 from wakeline.core.presence import judge
 from wakeline.core.records import Draft
-from wakeline.core.rollout import Answer
 from wakeline.core.state import Lease, State
 from wakeline.driver import becoming_root, leaving_script, machine_script, preparing
 from wakeline.driver.leasing import Holder, until_takeable

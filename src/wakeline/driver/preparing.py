@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from wakeline.core import binding
+from wakeline.core.events import Answer
 from wakeline.core.model import Machine
 from wakeline.core.presence import heard
 from wakeline.core.records import Draft
-from wakeline.core.rollout import Answer
 from wakeline.core.state import State
 from wakeline.driver import becoming_root
 from wakeline.driver.adopting import Plan

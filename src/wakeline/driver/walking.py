@@ -11,6 +11,18 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from wakeline.core import carrying_out, check_in, rollout
+from wakeline.core.commands import Command, End, GiveClaim, Knock, Prepare, Send, Stop, Write
+from wakeline.core.events import (
+    Answer,
+    Event,
+    Finished,
+    Knocked,
+    OnceEnded,
+    OnceVerified,
+    OnceWanted,
+    Prepared,
+    StopAsked,
+)
 from wakeline.core.model import Machine, Order, Outcome, Step
 from wakeline.core.presence import Phase, heard, judge
 from wakeline.core.records import Draft
@@ -131,7 +143,7 @@ class Walk:
         self._holder = holder
         self._approve = approve
         self._tell = tell
-        self._events: asyncio.Queue[rollout.Event] = asyncio.Queue()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._connections: dict[str, Connection] = {}
         self._conversations: dict[str, Conversation] = {}
         self._agents: dict[str, asyncio.Future[Waiting]] = {}
@@ -151,7 +163,7 @@ class Walk:
         if not self._stopping:
             self._tell(Notice("stopping", text=why))
         self._stopping = why
-        self._events.put_nowait(rollout.StopAsked(why))
+        self._events.put_nowait(StopAsked(why))
         self._start(self._give_up_after(STOP_GRACE_S))
 
     async def run(self) -> rollout.Rollout:
@@ -182,16 +194,16 @@ class Walk:
             await self._let_go()
         return self.rollout
 
-    async def _obey(self, commands: list[rollout.Command]) -> None:
+    async def _obey(self, commands: list[Command]) -> None:
         """Records come before the acts that they allow, all of them in one push: ten machines that answer together
         get their orders together, not one push after the other. To prepare needs no more than the release on record.
         """
         for command in commands:
-            if isinstance(command, rollout.Prepare):
+            if isinstance(command, Prepare):
                 self._kept_for(command.machine, self._prepare(command, self._agents.get(command.machine)))
-        writes = [command for command in commands if isinstance(command, rollout.Write)]
+        writes = [command for command in commands if isinstance(command, Write)]
         drafts = [*self._may_wait, *(write.draft for write in writes)]
-        if any(isinstance(command, rollout.End) for command in commands):
+        if any(isinstance(command, End) for command in commands):
             drafts.append(Draft("lease-freed", {}))
         elif all(write.may_wait for write in writes):
             self._may_wait, drafts = drafts, []
@@ -217,18 +229,18 @@ class Walk:
         for draft in drafts:
             self._tell(Notice(draft.kind, str(draft.body.get("machine", "")), data=dict(draft.body)))
 
-    def _do(self, command: rollout.Command) -> None:
-        if isinstance(command, rollout.Knock):
+    def _do(self, command: Command) -> None:
+        if isinstance(command, Knock):
             lost = self._connections.pop(command.machine, None)
             if lost is not None:
                 self._start(_close(lost, limit_s=_CLOSE_S))
             self._start(self._knock(self._party.machines[command.machine]))
-        elif isinstance(command, rollout.Send):
+        elif isinstance(command, Send):
             self._sending[command.machine] = self._start(self._deploy(command.machine))
-        elif isinstance(command, rollout.GiveClaim):
+        elif isinstance(command, GiveClaim):
             word = {"do": "claimed", "step": command.step, "claim": command.claim}
             self._start(self._say(command.machine, word))
-        elif isinstance(command, rollout.Stop):
+        elif isinstance(command, Stop):
             self._ask_to_stop(command)
 
     async def _knock(self, machine: Machine) -> None:
@@ -250,14 +262,14 @@ class Walk:
                 if not asleep:  # later words are those of a machine that is booting
                     shown = {"answer": judge(error.phase, machine.presence).value, "hint": error.hint}
                     self._tell(Notice("knocked", machine.name, error.message, shown))
-                    self._events.put_nowait(rollout.Knocked(machine.name, answer, error.message))
-                asleep = asleep or answer is rollout.Answer.ASLEEP
+                    self._events.put_nowait(Knocked(machine.name, answer, error.message))
+                asleep = asleep or answer is Answer.ASLEEP
                 if not asleep:
                     return
                 await asyncio.sleep(_KNOCK_AGAIN_S)
         self._begin_agent(machine.name)
-        self._tell(Notice("knocked", machine.name, data={"answer": rollout.Answer.AWAKE.value}))
-        self._events.put_nowait(rollout.Knocked(machine.name, rollout.Answer.AWAKE))
+        self._tell(Notice("knocked", machine.name, data={"answer": Answer.AWAKE.value}))
+        self._events.put_nowait(Knocked(machine.name, Answer.AWAKE))
 
     async def _look_again(self) -> None:
         """A machine that woke after its stage had begun looks at the ledger now, not at its timer's next beat."""
@@ -319,7 +331,7 @@ class Walk:
     def _kept_for(self, name: str, agent: Coroutine[Any, Any, Waiting]) -> None:
         self._agents[name] = _kept(agent)
 
-    async def _prepare(self, command: rollout.Prepare, starting: asyncio.Future[Waiting] | None) -> Waiting:
+    async def _prepare(self, command: Prepare, starting: asyncio.Future[Waiting] | None) -> Waiting:
         """Let the agent that waits there lay the release out; the order follows in the same conversation.
 
         An agent that does not know the word has ended, and another is started. Raises Lost when the contact is gone.
@@ -333,7 +345,7 @@ class Walk:
             gone = True
             raise
         finally:
-            self._events.put_nowait(rollout.Prepared(name, gone))
+            self._events.put_nowait(Prepared(name, gone))
 
     async def _ahead(self, name: str, starting: asyncio.Future[Waiting] | None, *, due: bool) -> Waiting:
         if starting is None or not self._holder.may_act():
@@ -398,16 +410,16 @@ class Walk:
         name, kind = order.machine, event["event"]
         step = _step(order, str(event.get("step", "")))
         if kind == "claim_wanted" and step:
-            self._events.put_nowait(rollout.OnceWanted(name, step.name, secrets.token_hex(8), step.breaks_older))
+            self._events.put_nowait(OnceWanted(name, step.name, secrets.token_hex(8), step.breaks_older))
         elif kind == "verified" and step and event.get("answer") == "has":
-            self._events.put_nowait(rollout.OnceVerified(name, step.name, step.breaks_older))
+            self._events.put_nowait(OnceVerified(name, step.name, step.breaks_older))
         elif kind == "once_finished" and step:
             passed = bool(event.get("ok")) and event.get("answer") == "has"
             cause = (
                 "" if passed else str(event.get("cause") or f"exit {event.get('exit')}, verify: {event.get('answer')}")
             )
             claim = str(event.get("claim", ""))
-            ended = rollout.OnceEnded(name, step.name, claim, passed, cause[:_CAUSE_MAX], step.breaks_older)
+            ended = OnceEnded(name, step.name, claim, passed, cause[:_CAUSE_MAX], step.breaks_older)
             self._events.put_nowait(ended)
         elif kind == "finished":
             self._ended(name, _outcome(event), str(event.get("cause", "")), was=event.get("was"), held=held)
@@ -426,9 +438,9 @@ class Walk:
         now = time.monotonic()
         seconds = now - self._began.get(name, now)  # given up before its order was sent: it has not begun
         release = was if isinstance(was, int) else 0
-        self._events.put_nowait(rollout.Finished(name, outcome, cause[:_CAUSE_MAX], release, seconds, held))
+        self._events.put_nowait(Finished(name, outcome, cause[:_CAUSE_MAX], release, seconds, held))
 
-    def _ask_to_stop(self, command: rollout.Stop) -> None:
+    def _ask_to_stop(self, command: Stop) -> None:
         """Once in a conversation: one that asks for the same thing a million times is told so once.
 
         A machine whose agent is still at its start has not got its order, and does not get it any more.
@@ -455,11 +467,11 @@ class Walk:
         for stage in self.rollout.walked:
             for name in stage.machines:
                 if name not in self.rollout.knocks:
-                    self._events.put_nowait(rollout.Knocked(name, rollout.Answer.REFUSED, "interrupted"))
+                    self._events.put_nowait(Knocked(name, Answer.REFUSED, "interrupted"))
 
     def _lease_is_lost(self, why: str) -> None:
         self.lost_lease = why
-        self._events.put_nowait(rollout.StopAsked(why))
+        self._events.put_nowait(StopAsked(why))
 
     def _start(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -472,7 +484,7 @@ class Walk:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._bug = self._bug or error
-            self._events.put_nowait(rollout.StopAsked(f"a bug of ours: {error!r}"))
+            self._events.put_nowait(StopAsked(f"a bug of ours: {error!r}"))
 
     async def _let_go(self) -> None:
         early = list(self._agents.values())
