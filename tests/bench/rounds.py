@@ -95,10 +95,14 @@ class Rounds:
             sample = measure(self._client, self._machines, tool.commands(commit), cwd=tool.cwd, env=tool.env)
         except Failed as error:
             raise Failed(f"{tool.name}: {error}") from error
+        self.look(tool, commit)
+        return sample
+
+    def look(self, tool: Tool, commit: Commit) -> None:
+        """Ask every machine whether that commit serves there. Raises Wrong."""
         port = self._machines.port(tool.name)
 
-        def look(machine: Machine) -> None:
+        def check_one(machine: Machine) -> None:
             check(machine, tool=tool.name, port=port, commit=commit, contents=self._contents)
 
-        self._machines.each(look)
-        return sample
+        self._machines.each(check_one)

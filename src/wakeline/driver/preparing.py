@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import hashlib
 import json
@@ -19,6 +18,7 @@ from wakeline.core.state import State
 from wakeline.driver import becoming_root
 from wakeline.driver.adopting import Plan
 from wakeline.driver.becoming_root import CONNECT_S
+from wakeline.driver.crowd import all_of
 from wakeline.driver.project import Project
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.transports import Connection, Lost, NotReached
@@ -52,7 +52,7 @@ async def prepare(
     `replace` a name may be bound to another machine than before, with `copying` missing shared paths are copied.
     """
     work = _Work(project, await project.writer.read(), root_user, signers, replace, copying)
-    found = _each_its_own(await asyncio.gather(*(_one(work, each) for each in plans)))
+    found = _each_its_own(await all_of(_one(work, each) for each in plans))
     machines = [each.machine for each in plans]
     ids = {each.machine: machine_id for each, machine_id in found if machine_id}
     unsigned = {} if signers else {"unsigned": True}

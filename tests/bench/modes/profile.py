@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import figures
+from bench.legs import legs_of
 from bench.machines import bed_of_machines
 from bench.rounds import Rounds
 from bench.scene import USER
@@ -63,26 +64,11 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 def _rollout(tool: Wakeline, rounds: Rounds, commit: Any, two: list[Machine]) -> dict[str, float]:
     """One rollout, with the time between its lines."""
-    (command,) = tool.commands(commit)
     awaited = [_LEGS[0]]
     for machine, stage in zip(two, ("first", "second")):
         legs = _LEGS[1:] if stage == "first" else _LEGS[2:]  # the second is knocked on with the first
         awaited += [(line.format(re.escape(machine.name)), leg.format("", stage)) for line, leg in legs]
-    found: dict[str, float] = {}
-    before = time.monotonic()
-    with subprocess.Popen(
-        command, cwd=tool.cwd, env=dict(tool.env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as running:
-        assert running.stdout is not None
-        for line in running.stdout:
-            if awaited and re.search(awaited[0][0], line.rstrip()):
-                now = time.monotonic()
-                found[awaited.pop(0)[1]] = now - before
-                before = now
-    found[_END] = time.monotonic() - before
-    if running.returncode or awaited:
-        raise AssertionError(f"exit {running.returncode}, and no line like {[line for line, _ in awaited]}")
-    return found
+    return legs_of(tool, commit, awaited, end=_END)
 
 
 def _parts(rounds: Rounds, machine: Machine) -> dict[str, list[str]]:
