@@ -279,6 +279,7 @@ def test_locks_that_a_killed_git_left_in_our_copy_block_nothing(box):
 def test_a_copy_whose_making_was_cut_short_is_made_anew(box):
     (box.path / "repository.git/objects").mkdir(parents=True)
     (box.path / "repository.git/HEAD").touch()
+    (box.path / "repository.git/config.lock").touch()  # a power cut took its bytes and left its name
     assert box.run(box.order(1, box.commit("one"))).events[-1]["outcome"] == "ok"
 
 

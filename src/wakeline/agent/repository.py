@@ -89,6 +89,7 @@ def ensure_mirror(folder: Path) -> Path:
     if not is_whole(folder) or not (folder / "objects").is_dir():
         for name in ("HEAD", "config"):  # after a power cut they may be empty, and `git init` leaves them so
             (folder / name).unlink(missing_ok=True)
+            (folder / f"{name}.lock").unlink(missing_ok=True)  # and of a `git init` that was cut off, it gives up
         git(["init", "--quiet", "--bare", "--end-of-options", str(folder)], at=folder.parent)
     for litter in (*folder.glob("*.lock"), *folder.glob("refs/**/*.lock"), *folder.glob("worktrees/*/*.lock")):
         litter.unlink(missing_ok=True)

@@ -458,7 +458,7 @@ def _preparable(orders: Mapping[str, Order]) -> frozenset[str]:
 
 def _bases(state: State, orders: Mapping[str, Order]) -> dict[str, str]:
     """Which commit each machine that may be asked to prepare runs, as far as the ledger knows."""
-    runs = {name: state.releases.get(state.runs(name)) for name in _preparable(orders)}
+    runs = {name: state.releases.get(state.runs(name)) for name in sorted(_preparable(orders))}
     return {name: release.commit for name, release in runs.items() if release is not None}
 
 

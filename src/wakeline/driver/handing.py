@@ -24,7 +24,8 @@ class Packs:
         self._code = code
         self._commit = commit
         self._bases = bases
-        self._made = {base: asyncio.ensure_future(self._make(base)) for base in {*bases.values()} - {"", commit}}
+        wanted = sorted({*bases.values()} - {"", commit})  # in one order: a fleet from a seed is the same everywhere
+        self._made = {base: asyncio.ensure_future(self._make(base)) for base in wanted}
 
     async def of(self, machine: str, *, commit: str) -> str:
         """The pack for a machine, in base64; nothing where there is none, or none in time."""

@@ -147,7 +147,7 @@ class Walk:
         self._connections: dict[str, Connection] = {}
         self._conversations: dict[str, Conversation] = {}
         self._agents: dict[str, asyncio.Future[Waiting]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._handed: set[str] = set()
         self._may_wait: list[Draft] = []
@@ -475,13 +475,13 @@ class Walk:
 
     def _start(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
+        self._tasks.append(task)
         task.add_done_callback(self._finished)
         return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         """A bug in a task must not leave the walk waiting for ever."""
-        self._tasks.discard(task)
+        self._tasks.remove(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._bug = self._bug or error
             self._events.put_nowait(StopAsked(f"a bug of ours: {error!r}"))

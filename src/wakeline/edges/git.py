@@ -245,6 +245,7 @@ def ensure_bare(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("HEAD", "config"):  # after a power cut they may be empty, and `git init` leaves them so
             (folder / name).unlink(missing_ok=True)
+            (folder / f"{name}.lock").unlink(missing_ok=True)  # and of a `git init` that was cut off, it gives up
         ask(["init", "--quiet", "--bare", "."], at=folder)
     return folder
 

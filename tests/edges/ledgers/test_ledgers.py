@@ -375,7 +375,7 @@ def test_a_sqlite_ledger_of_before_agents_takes_and_gives_them(tmp_path):
     assert old.agent(AGENT[0]) == AGENT[1]
 
 
-@pytest.mark.parametrize("damage", ["objects", "HEAD", "lock"])
+@pytest.mark.parametrize("damage", ["objects", "HEAD", "lock", "init cut off"])
 def test_a_copy_that_a_power_cut_has_damaged_is_made_anew(remote, tmp_path, damage):
     place = {"app": "shop", "environment": "uat", "workdir": tmp_path / "work"}
     first = records("a")
@@ -390,6 +390,9 @@ def test_a_copy_that_a_power_cut_has_damaged_is_made_anew(remote, tmp_path, dama
             each.write_bytes(b"")
     elif damage == "HEAD":
         (copy / "HEAD").write_bytes(b"")
+    elif damage == "init cut off":
+        (copy / "config").write_bytes(b"")
+        (copy / "config.lock").touch()
     else:
         (copy / "refs/wakeline").mkdir(parents=True, exist_ok=True)
         (copy / "refs/wakeline/copy.lock").touch()
