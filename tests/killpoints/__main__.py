@@ -1,8 +1,9 @@
 """`./dev killpoints [--quick]`: every operation cut short at every point, and what did not hold.
 
 `--quick` takes a sample from a printed seed, for two minutes and a little on a machine of any speed: how many points
-those are worth is printed. Without it every point is run, which takes most of an hour. A point that breaks something is
-printed with the command that shows it again.
+those are worth is printed. Without it every point is run, which takes an hour or two: the lines of each operation are
+printed when it is through, and `--only` takes some of them. A point that breaks something is printed with the command
+that shows it again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from killpoints.world import World
 QUICK_S = 115.0
 LATEST_S = 130.0
 _NOT_HERE = 2
+_HEAD = f"{'operation':<10} {'fault':<16} {'calls':>6} {'points':>13} {'violations':>10}"
 
 
 @dataclasses.dataclass
@@ -133,7 +135,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev killpoints")
     parser.add_argument("--quick", action="store_true", help="a sample of the points, about two minutes")
     parser.add_argument("--seed", type=int, default=0, help="which sample")
-    parser.add_argument("--only", default="", help=f"one operation: {', '.join(each.name for each in OPERATIONS)}")
+    parser.add_argument("--only", default="", help=f"some operations: {','.join(each.name for each in OPERATIONS)}")
     parser.add_argument("--fault", default="", help="only faults with this in their name")
     parser.add_argument("--point", default="", help="one point, as it was printed")
     parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1))
@@ -142,16 +144,20 @@ def main() -> int:
         print(missing, file=sys.stderr)
         return _NOT_HERE
     seed = asked.seed or secrets.randbelow(1 << 31)
-    names = tuple(each.name for each in OPERATIONS if asked.only in ("", each.name))
+    only = asked.only.split(",") if asked.only else [each.name for each in OPERATIONS]
+    names = tuple(each.name for each in OPERATIONS if each.name in only)
     jobs = 1 if asked.point else asked.jobs
     began = time.monotonic()
     ends_s, latest_s = (began + QUICK_S, began + LATEST_S) if asked.quick else (float("inf"), float("inf"))
     fast = Path("/dev/shm")  # an fsync costs nothing there, and no disk is worn
+    rows: list[Row] = []
+    print(_HEAD, flush=True)
     with tempfile.TemporaryDirectory(prefix="killpoints-", dir=fast if os.access(fast, os.W_OK) else None) as above:
-        shares = [Asked(names, n, jobs, seed, ends_s, latest_s, asked.fault, asked.point) for n in range(jobs)]
-        parts = _side_by_side(shares, Path(above))
-    rows = _sum(parts)
-    print(_table(rows))
+        for together in [names] if asked.quick else [(name,) for name in names]:
+            shares = [Asked(together, n, jobs, seed, ends_s, latest_s, asked.fault, asked.point) for n in range(jobs)]
+            done = _sum(_side_by_side(shares, Path(above)))
+            print("\n".join(_line(row) for row in done), flush=True)
+            rows += done
     if losing.missing():
         print(f"no file layer that loses what was not fsynced: {losing.missing()}", file=sys.stderr)
     total, violations = sum(row.points for row in rows), sum(row.violations for row in rows)
@@ -206,12 +212,9 @@ def _sum(parts: list[list[Row]]) -> list[Row]:
     return list(rows.values())
 
 
-def _table(rows: list[Row]) -> str:
-    lines = [f"{'operation':<10} {'fault':<16} {'calls':>6} {'points':>13} {'violations':>10}"]
-    for row in rows:
-        done = str(row.points) if row.points >= row.of else f"{row.points} of {row.of}"
-        lines.append(f"{row.operation:<10} {row.fault:<16} {row.calls:>6} {done:>13} {row.violations:>10}")
-    return "\n".join(lines)
+def _line(row: Row) -> str:
+    done = str(row.points) if row.points >= row.of else f"{row.points} of {row.of}"
+    return f"{row.operation:<10} {row.fault:<16} {row.calls:>6} {done:>13} {row.violations:>10}"
 
 
 sys.exit(main())
