@@ -12,6 +12,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 import peak
@@ -361,6 +362,36 @@ def test_phases_banner_host_key_and_login_by_a_line_that_breaks_there(server, st
     door = start.door(server.port, after=after, rule=rule)
     found = fault(client(known=server.known_as("web"), port=door.port), limit_s=1.0 if rule == "freeze" else 10.0)
     assert (found.phase, found.may_pass) == (phase, True), found
+
+
+def test_law_3_hundreds_of_machines_are_not_late_by_our_own_doing(server, client, monkeypatch):
+    """Each of them has its whole limit for itself: the handshakes of all are ten seconds of our processor's time."""
+    now, most = 0, 0
+    real = asyncssh.connect
+
+    async def slow(*args, **kwargs):
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            await asyncio.sleep(0.4)
+            return await real(*args, **kwargs)
+        finally:
+            now -= 1
+
+    async def all_at_once() -> list[object]:
+        transport = client(known=server.known_as("web"), port=server.port)
+        opened = [transport.connect(WEB, limit_s=2.0) for _ in range(12)]
+        found = await asyncio.gather(*opened, return_exceptions=True)
+        for each in found:
+            if isinstance(each, SshConnection):
+                await each.close()
+        return found
+
+    monkeypatch.setattr(asyncssh, "connect", slow)
+    monkeypatch.setattr(ssh, "_HANDSHAKES_AT_ONCE", 2)
+    assert [type(each) for each in asyncio.run(all_at_once())] == [SshConnection] * 12
+    assert most == 2
 
 
 def test_a_hung_sshd_is_not_asleep(start, client):
