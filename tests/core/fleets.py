@@ -1,8 +1,9 @@
 """Small fleets for the core's tests: a scheduler that is always on, and on-demand machines behind it."""
 
 from wakeline.core.commands import Send, Write
-from wakeline.core.events import Answer, Finished, Knocked
+from wakeline.core.events import Finished, Knocked
 from wakeline.core.model import Outcome
+from wakeline.core.presence import Answer
 from wakeline.core.rollout import Rollout, advance, begin
 from wakeline.core.state import StagePlan
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from wakeline.core.events import Answer
 from wakeline.core.model import Presence
-from wakeline.core.presence import Phase, judge
+from wakeline.core.presence import Answer, Phase, judge
 
 
 @pytest.mark.parametrize("phase", list(Phase))

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from wakeline.core.events import Answer
 from wakeline.core.model import Fleet, Machine, Outcome, Presence, Stage
+from wakeline.core.presence import Answer
 from wakeline.core.standing import Found, candidate, stands
 from wakeline.core.state import Claim, Lease, MachineResult, Release, Request, StagePlan, State
 

@@ -7,9 +7,8 @@ import asyncio
 import asyncssh
 import pytest
 
-from wakeline.core.events import Answer
 from wakeline.core.model import Machine, Presence
-from wakeline.core.presence import Phase, judge
+from wakeline.core.presence import Answer, Phase, judge
 from wakeline.edges.transports import NotReached
 from wakeline.edges.transports.ssh import SshTransport
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from wakeline.cli.result import Result
 from wakeline.core.model import Machine
 from wakeline.driver.project import Project, open_project
-from wakeline.driver.walking import KNOCK_S
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.ledgers import memory
-from wakeline.edges.transports import Lost, NotReached
+from wakeline.edges.transports import KNOCK_S, Lost, NotReached
 from wakeline.errors import ExitCode
 
 

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 from typing import Union
 
 from wakeline.core.model import Outcome
-
-
-class Answer(str, enum.Enum):
-    """What a knock found."""
-
-    AWAKE = "awake"
-    ASLEEP = "asleep"
-    REFUSED = "refused"
+from wakeline.core.presence import Answer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import enum
 
-from wakeline.core.events import Answer
 from wakeline.core.model import Presence
+
+
+class Answer(str, enum.Enum):
+    """What a knock found."""
+
+    AWAKE = "awake"
+    ASLEEP = "asleep"
+    REFUSED = "refused"
 
 
 class Phase(str, enum.Enum):

@@ -25,7 +25,6 @@ from typing import Any
 
 from wakeline.core.commands import Command, End, GiveClaim, Knock, Prepare, Send, Stop, Write
 from wakeline.core.events import (
-    Answer,
     CheckedIn,
     Event,
     Finished,
@@ -38,6 +37,7 @@ from wakeline.core.events import (
 )
 from wakeline.core.gates import BAD, all_known_ahead, failed, gate_ahead, is_passed, passed
 from wakeline.core.model import Outcome
+from wakeline.core.presence import Answer
 from wakeline.core.records import Draft
 from wakeline.core.state import StagePlan
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from wakeline.core.events import Answer
 from wakeline.core.model import Fleet, Outcome
+from wakeline.core.presence import Answer
 from wakeline.core.state import Release, State
 
 CONFIRMED = "confirmed"

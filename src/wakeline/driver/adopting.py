@@ -15,10 +15,9 @@ from typing import Any
 
 from wakeline import agent as agent_package
 from wakeline.core import moving
-from wakeline.core.events import Answer
 from wakeline.core.model import Layout, Machine
 from wakeline.core.moving import Move, Place, Setting
-from wakeline.core.presence import heard
+from wakeline.core.presence import Answer, heard
 from wakeline.driver import becoming_root, machine_script
 from wakeline.driver.crowd import all_of
 from wakeline.driver.machine_script import DROP_IN, Copy, Found

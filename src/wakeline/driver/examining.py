@@ -13,9 +13,8 @@ from typing import Any
 
 from wakeline import agent as agent_package
 from wakeline.agent import privileges
-from wakeline.core.events import Answer
 from wakeline.core.model import Layout, Machine, Order, Presence, Receiver
-from wakeline.core.presence import judge
+from wakeline.core.presence import Answer, judge
 from wakeline.driver import approving
 from wakeline.driver.machine_script import HOME
 from wakeline.driver.project import FILE, Project

@@ -11,9 +11,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from wakeline.core import admission
-from wakeline.core.events import Answer
 from wakeline.core.model import Machine
-from wakeline.core.presence import judge
+from wakeline.core.presence import Answer, judge
 from wakeline.core.records import Draft
 from wakeline.core.state import Lease, State
 from wakeline.driver import becoming_root, leaving_script, machine_script, preparing

@@ -8,12 +8,10 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from wakeline.core.events import Answer
 from wakeline.core.model import Machine
-from wakeline.core.presence import judge
+from wakeline.core.presence import Answer, judge
 from wakeline.driver.project import Project
-from wakeline.driver.walking import KNOCK_S
-from wakeline.edges.transports import Lost, NotReached
+from wakeline.edges.transports import KNOCK_S, Lost, NotReached
 
 
 @dataclasses.dataclass(frozen=True)

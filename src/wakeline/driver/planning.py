@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from wakeline.core import admission
-from wakeline.core.events import Answer
 from wakeline.core.model import Order, Presence
+from wakeline.core.presence import Answer
 from wakeline.core.state import State
 from wakeline.driver.deploying import Wish, admit
 from wakeline.driver.looking import Seen, look

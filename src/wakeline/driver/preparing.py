@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from wakeline.core import binding
-from wakeline.core.events import Answer
 from wakeline.core.model import Machine
-from wakeline.core.presence import heard
+from wakeline.core.presence import Answer, heard
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver import becoming_root

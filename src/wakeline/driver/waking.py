@@ -6,9 +6,8 @@ import json
 
 from wakeline.core.model import Machine
 from wakeline.driver.project import Project
-from wakeline.driver.walking import KNOCK_S
 from wakeline.edges.agent_file import agent_file
-from wakeline.edges.transports import Lost, NotReached
+from wakeline.edges.transports import KNOCK_S, Lost, NotReached
 
 _SILENCE_S = 900.0
 

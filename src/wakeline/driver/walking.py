@@ -13,7 +13,6 @@ from typing import Any
 from wakeline.core import carrying_out, check_in, rollout
 from wakeline.core.commands import Command, End, GiveClaim, Knock, Prepare, Send, Stop, Write
 from wakeline.core.events import (
-    Answer,
     Event,
     Finished,
     Knocked,
@@ -24,17 +23,16 @@ from wakeline.core.events import (
     StopAsked,
 )
 from wakeline.core.model import Machine, Order, Outcome, Step
-from wakeline.core.presence import Phase, heard, judge
+from wakeline.core.presence import Answer, Phase, heard, judge
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver.handing import Packs
 from wakeline.driver.leasing import Holder, LeaseLost
 from wakeline.driver.progress import Notice, Tell
 from wakeline.edges.agent_file import AgentFile, agent_file
-from wakeline.edges.transports import Connection, Conversation, Lost, NotReached, Transport
+from wakeline.edges.transports import KNOCK_S, Connection, Conversation, Lost, NotReached, Transport
 from wakeline.errors import LedgerError, WakelineError
 
-KNOCK_S = 5.0
 STOP_GRACE_S = 3.0
 _KNOCK_AGAIN_S = 1.0
 _CLOSE_S, _CLOSE_WHEN_STOPPED_S = 6.0, 1.0

@@ -10,8 +10,6 @@ import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
 
-from wakeline.github.remote import remote_of
-
 SSH_KEY, SIGNING_KEY, RUN_TOKEN = "WAKELINE_SSH_KEY", "WAKELINE_SIGNING_KEY", "WAKELINE_GITHUB_TOKEN"
 REPOSITORIES_TOKEN, DISPATCH_TOKEN = "WAKELINE_REPOSITORIES_TOKEN", "WAKELINE_DISPATCH_TOKEN"
 _SECRETS = (SSH_KEY, SIGNING_KEY, RUN_TOKEN, REPOSITORIES_TOKEN)
@@ -36,8 +34,12 @@ def missing_secrets(environment: Mapping[str, str]) -> list[str]:
 def reached_as(url: str, environment: Mapping[str, str]) -> str:
     """How a repository is reached from here: in a run by https with a token where we have one, else as it stands."""
     server = environment.get("GITHUB_SERVER_URL", "").rstrip("/")
+    if not is_run(environment) or not server:
+        return url
+    from wakeline.github.remote import remote_of  # noqa: PLC0415 - every start imports this module, and few are in a run
+
     remote = remote_of(url)
-    if not is_run(environment) or not server or remote is None or remote.host != _host(server):
+    if remote is None or remote.host != _host(server):
         return url
     is_own = remote.name.lower() == environment.get("GITHUB_REPOSITORY", "").lower()
     token = environment.get(RUN_TOKEN if is_own else REPOSITORIES_TOKEN, "")

@@ -18,6 +18,7 @@ from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
 from wakeline.errors import WakelineError
 
+KNOCK_S = 5.0  # as long as a machine may take to answer, in each phase
 _NO_SUCH_COMMAND = (126, 127)  # the shell's own: not to be run, and not found
 LINE_BYTES_MAX = 1024 * 1024
 TEXT_BYTES_MAX = 16 * 1024 * 1024
