@@ -55,6 +55,7 @@ FAULTS = {
     "fetch fails": 0.01,
     "step fails": 0.02,
     "health fails": 0.03,
+    "once-step begins late": 0.1,
     "once-step fails": 0.15,
     "verify cannot tell": 0.03,
     "prepare cut off": 0.03,
