@@ -346,7 +346,9 @@ class Chaos:
     def _rename(self) -> None:
         """A machine is called otherwise. Of one that has not heard of its last name yet, people know better."""
         held = sorted(name for name in self.world.state.holds if name)
-        box = self.world.box(self.random.choice(held)) if held and self.random.random() < 0.5 else self._a_box()
+        again = [each.name for each in self.world.fleet.machines if each.renamed_from]
+        names = again if self.random.random() < 0.4 else held if self.random.random() < 0.5 else []
+        box = self.world.box(self.random.choice(names)) if names else self._a_box()
         if box.is_set_up and box.name not in self.world.out and box.called == self.world.machine_of(box).name:
             if self.random.random() < 0.2:
                 self._hold_one(box.called)

@@ -83,6 +83,8 @@ class Observer:
         self.made: dict[int, Made] = {}
         self.fence = 0
         self.free = True
+        self.renewed_s = 0.0
+        self.length_s = 0.0
         self.took_over: dict[int, float] = {}
         self.holds: dict[str, float] = {}
         self.open_claims: dict[str, int] = {}
@@ -106,12 +108,16 @@ class Observer:
         """Laws 1 to 10, as each record is written. What a forger writes is judged by what machines make of it."""
         if record.by == FORGER:
             return
-        fence = record.body.get("fence")
+        fence, now = record.body.get("fence"), self._world.loop.now
+        silent_s, self.renewed_s = now - self.renewed_s, now if fence is not None else self.renewed_s
         if record.kind == "lease-taken":
             if fence <= self.fence:
                 raise Violation(f"law 8: {record.by} took the lease with number {fence}, and {self.fence} was taken")
+            if not self.free and silent_s < self.length_s:
+                raise Violation(f"law 8: {record.by} took the lease {silent_s:.0f} s after its holder's last word")
+            self.length_s = record.body["length_s"]
             self.fence, self.free = fence, False
-            self.took_over[fence] = self._world.loop.now
+            self.took_over[fence] = now
             return
         if fence is not None and (self.free or fence != self.fence):
             raise Violation(f"law 8: {record.kind} of rollout {fence} was written while {self.fence} has the lease")

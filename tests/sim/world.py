@@ -265,7 +265,7 @@ class World:
         if not good and chance.random() < 0.2:
             names = chance.sample(sorted(self.boxes), k=chance.randint(1, len(self.boxes)))
             broken = {(name, chance.choice(("step", "health"))) for name in names}
-        breaks_older = changes and chance.random() < 0.15
+        breaks_older = changes and chance.random() < 0.25
         self._commits[self.newest] = (schema + changes, breaks_older, frozenset(broken))
         return self.newest
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wakeline.cli.result import Result
 from wakeline.cli.teller import telling
+from wakeline.core.lease import is_anothers
 from wakeline.core.model import Fleet
 from wakeline.core.records import Draft
 from wakeline.core.state import State
@@ -57,9 +58,11 @@ def _meant(fleet: Fleet, name: str) -> dict[str, str]:
 
 async def write(project: Project, decide: Decide, *, watches: bool, tell: Tell) -> None:
     """A claim is settled by nobody else while its holder is at work, and a holder that has died says nothing of it."""
-    if watches and (await project.writer.read()).open_claims:
-        state = await until_takeable(project.writer, tell=tell, wait=False)
-        await fence_off(project.writer, state)
+    while watches and (await project.writer.read()).open_claims:
+        watched = await until_takeable(project.writer, tell=tell, wait=False)
+        state = await fence_off(project.writer, watched)
+        if not is_anothers(state.lease, watched.lease):
+            break
     await project.writer.write(decide)
 
 

@@ -48,6 +48,11 @@ def look(watch: Watch, lease: Lease, *, now_s: float) -> tuple[Watch, Watched]:
     return watch, Watched.SILENT
 
 
+def is_anothers(lease: Lease, watched: Lease) -> bool:
+    """Whether a lease has come to life since its watch ended: then it is watched anew, whoever has it."""
+    return not lease.free and lease != watched
+
+
 def may_act(*, renewed_s: float, length_s: float, now_s: float) -> bool:
     """Whether a holder whose last renewal began at `renewed_s` may still send anything."""
     return now_s - renewed_s < length_s * ACTS_FOR

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from wakeline.core import admission, check_in, rollout
 from wakeline.core.behind import overdue
+from wakeline.core.lease import is_anothers
 from wakeline.core.model import Fleet, Machine, Order, Outcome, Presence
 from wakeline.core.records import Draft
 from wakeline.core.state import Claim, Lease, Release, StagePlan, State
@@ -146,20 +147,23 @@ class _Desk:
             state = fresh or await self._writer.read()
             self._not_superseded(state)
             self._key = approving.key_for(project, state)
-            if not state.lease.free:
+            watched = state.lease
+            if not watched.free:
                 await self._ask()
                 state = await until_takeable(self._writer, tell=tell, wait=self._wish.wait)
                 self._not_superseded(state)
-                free = state.lease.free
+                watched = state.lease
                 state = await self._after_those_ahead(state)
-                if free and not state.lease.free:
+                if is_anothers(state.lease, watched):
                     continue  # the one ahead has it now
             state = await settle(project, state, tell=tell)
+            if is_anothers(state.lease, watched):
+                continue  # machines were asked meanwhile: whoever took it or renewed it is watched anew
             state = await fence_off(self._writer, state)
             began_s = boottime_s()
             made: list[_Admitted] = []
             self._knock_early(state)
-            take = functools.partial(self._take, believed=state.lease, said=said, made=made)
+            take = functools.partial(self._take, believed=watched, said=said, made=made)
             with self._stop.put_off():  # a lease that is taken is also freed again
                 state = await self._writer.write(take)
             if made and not state.lease.free and state.lease.holder == self._writer.by:
@@ -197,7 +201,7 @@ class _Desk:
     ) -> Sequence[Draft]:
         """Nothing when somebody renewed or took the lease meanwhile: then it is watched anew."""
         made.clear()
-        if now.lease != believed and not now.lease.free:
+        if is_anothers(now.lease, believed):
             return ()
         made.append(self._admit(now))
         return self._opening(now, made[0], said)

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from wakeline.core import admission
+from wakeline.core.lease import is_anothers
 from wakeline.core.model import Machine
 from wakeline.core.presence import Answer, judge
 from wakeline.core.records import Draft
@@ -67,7 +68,7 @@ async def _take(project: Project, machines: Sequence[Machine], *, tell: Tell) ->
 
         def decide(now: State, believed: Lease = believed, taken: list[int] = taken) -> list[Draft]:
             taken.clear()
-            if now.lease != believed and not now.lease.free:
+            if is_anothers(now.lease, believed):
                 return []
             _refuse(now, machines)
             taken.append(now.lease.number + 1)

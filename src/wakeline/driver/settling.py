@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from wakeline.core.lease import is_anothers
 from wakeline.core.once import GONE, word_on
 from wakeline.core.records import Draft
 from wakeline.core.state import Claim, State
@@ -51,6 +52,8 @@ async def settle(project: Project, state: State, *, tell: Tell) -> State:
         return state
 
     def decide(now: State) -> list[Draft]:
+        if is_anothers(now.lease, state.lease):
+            return []  # its holder lives, and hears of the claim itself
         open_now = {claim.id: claim for claim in now.open_claims}
         return [
             Draft("resolved", {"claim": each, "how": how, "why": f"the journal of {open_now[each].machine}"})

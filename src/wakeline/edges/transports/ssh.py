@@ -47,7 +47,8 @@ _KEEPALIVES_LOST_MAX = 3
 _OPENING_S = 60.0
 _CLOSING_S = 5.0
 _HOPS_MAX = 8
-_HANDSHAKES_AT_ONCE = 64  # each is 20 ms of ours: of five hundred at once the last would be late by our own doing
+_HANDSHAKES_AT_ONCE = 32  # each is 20 ms of ours: of five hundred at once the last would be late by our own doing
+_PATIENCE = 2  # what has answered is no sleeper, and is given more time than silence is
 _HOME = "/var/lib/wakeline"
 
 
@@ -108,7 +109,7 @@ class SshTransport:
                 path["sock"] = await way.open_tcp(host, port, family=options.family, limit_s=limit_s, enough=enough)
             async with _turn():
                 connecting = asyncssh.connect(options.host or address.host, options=options, **path)
-                connection = await asyncio.wait_for(connecting, limit_s * (2 if jump else 1))
+                connection = await asyncio.wait_for(connecting, limit_s * (_PATIENCE + bool(jump)))
         except BaseException as error:
             if "sock" in path:
                 path["sock"].close()
@@ -237,7 +238,7 @@ def _not_reached(asyncssh: Any, error: BaseException, name: str, *, seen: _Seen,
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return NotReached(Phase.HOST_KEY, f"{name} and we have no algorithm in common: {text}")
     if isinstance(error, (asyncio.TimeoutError, asyncssh.Error, OSError)):
-        cause = f"no answer within {limit_s:g} s" if isinstance(error, asyncio.TimeoutError) else text
+        cause = f"no answer within {_PATIENCE * limit_s:g} s" if isinstance(error, asyncio.TimeoutError) else text
         hint = "it closed before the login was complete: is it still booting, or is the account locked?"
         return NotReached(seen.phase, cause, hint=hint, may_pass=True)
     return None

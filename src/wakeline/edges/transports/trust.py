@@ -6,11 +6,25 @@ Law: a key that is pinned to the machine's name is the only one that counts. The
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
 from wakeline.core.presence import Phase
 from wakeline.edges.transports import NotReached
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    found = Path(path).stat()
+    return found.st_mtime_ns, found.st_size
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(stamped: tuple[tuple[str, int, int], ...]) -> Any:
+    """Read once, as long as they stay the same: each of five hundred machines asks a file of five hundred keys."""
+    import asyncssh  # noqa: PLC0415 - imported already by whoever connects
+
+    return asyncssh.read_known_hosts([path for path, *_ in stamped])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +36,12 @@ class Trusted:
     @classmethod
     def read(cls, files: list[Path], *, host: str) -> Trusted:
         """Raises NotReached when there is no such file, or one that cannot be read."""
-        import asyncssh  # noqa: PLC0415 - imported already by whoever connects
-
         there = [str(each) for each in files if each.is_file()]
         if not there:
             hint = f"put the machine's host key there: ssh-keyscan {host}, compare it, then add it"
             raise NotReached(Phase.HOST_KEY, f"there is no known_hosts file at {files[0]}", hint=hint)
         try:
-            return cls(asyncssh.read_known_hosts(there))
+            return cls(_parsed(tuple((each, *_stamp(each)) for each in there)))
         except (OSError, ValueError) as error:
             raise NotReached(Phase.HOST_KEY, f"{', '.join(there)}: {error}") from error
 
