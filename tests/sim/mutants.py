@@ -18,7 +18,7 @@ from pathlib import Path
 from sim.chaos import run
 from sim.laws import Violation
 
-SEEDS_MAX = 1500
+SEEDS_MAX = 5000  # as many as .ci/run has: who is not noticed by then would go in
 
 
 @dataclasses.dataclass(frozen=True)
