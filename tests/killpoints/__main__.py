@@ -1,6 +1,6 @@
 """`./dev killpoints [--quick]`: every operation cut short at every point, and what did not hold.
 
-`--quick` takes a sample from a printed seed, for two minutes and a little on a machine of any speed: how many points
+`--quick` takes a sample from a printed seed, for a minute and a half on a machine of any speed: how many points
 those are worth is printed. Without it every point is run, which takes an hour or two: the lines of each operation are
 printed when it is through, and `--only` takes some of them. A point that breaks something is printed with the command
 that shows it again.
@@ -29,8 +29,8 @@ from killpoints.operations import OPERATIONS, Operation
 from killpoints.points import Counted, Point
 from killpoints.world import World
 
-QUICK_S = 115.0
-LATEST_S = 130.0
+QUICK_S = 80.0
+LATEST_S = 95.0
 _NOT_HERE = 2
 _HEAD = f"{'operation':<10} {'fault':<16} {'calls':>6} {'points':>13} {'violations':>10}"
 
@@ -133,7 +133,7 @@ def _show(name: str, point: Point, broken: list[str]) -> None:
 def main() -> int:
     """Exit 1 when something did not hold."""
     parser = argparse.ArgumentParser(prog="./dev killpoints")
-    parser.add_argument("--quick", action="store_true", help="a sample of the points, about two minutes")
+    parser.add_argument("--quick", action="store_true", help="a sample of the points, a minute and a half")
     parser.add_argument("--seed", type=int, default=0, help="which sample")
     parser.add_argument("--only", default="", help=f"some operations: {','.join(each.name for each in OPERATIONS)}")
     parser.add_argument("--fault", default="", help="only faults with this in their name")
