@@ -6,12 +6,12 @@ import re
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import Any
 
-from bench.tools.wakeline import Wakeline
+from bench.job import Commit
+from bench.tools import Tool
 
 
-def legs_of(tool: Wakeline, commit: Any, awaited: Sequence[tuple[str, str]], *, end: str) -> dict[str, float]:
+def legs_of(tool: Tool, commit: Commit, awaited: Sequence[tuple[str, str]], *, end: str) -> dict[str, float]:
     """One rollout. `awaited` are the lines, as patterns and in their order, each with the leg that it ends.
 
     `end` is the leg from the last of them to the exit. Seconds. Raises AssertionError for a line that never came.

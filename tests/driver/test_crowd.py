@@ -1,10 +1,12 @@
 """Work on hundreds of machines is done for some of them at once."""
 
 import asyncio
+import gc
+import warnings
 
 import pytest
 
-from wakeline.driver.crowd import all_of
+from wakeline.driver.crowd import for_each
 
 
 class Machines:
@@ -12,6 +14,10 @@ class Machines:
 
     def __init__(self):
         self.now, self.most = 0, 0
+
+    async def wait(self, _number):
+        self.most += 1
+        await asyncio.Event().wait()
 
     async def work(self, number):
         self.now += 1
@@ -26,10 +32,25 @@ class Machines:
 
 def test_results_come_in_the_order_of_the_machines_and_only_some_are_worked_on_at_once():
     machines = Machines()
-    assert asyncio.run(all_of((machines.work(n) for n in range(100)), at_once=7)) == list(range(100))
+    assert asyncio.run(for_each(range(100), machines.work, at_once=7)) == list(range(100))
     assert (machines.now, machines.most) == (0, 7)
 
 
 def test_an_error_is_told():
     with pytest.raises(ValueError, match="-3"):
-        asyncio.run(all_of([Machines().work(n) for n in (1, -3)]))
+        asyncio.run(for_each((1, -3), Machines().work))
+
+
+def test_who_had_no_turn_when_it_was_stopped_is_not_begun_and_nothing_is_said_of_it():
+    """Python warns on the terminal of work that was made and never begun."""
+    machines = Machines()
+
+    async def stopped():
+        await asyncio.wait_for(for_each(range(9), machines.wait, at_once=2), 0.01)
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(asyncio.TimeoutError):
+            asyncio.run(stopped())
+        gc.collect()
+    assert (machines.most, said) == (2, [])

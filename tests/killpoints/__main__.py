@@ -144,8 +144,9 @@ def main() -> int:
         print(missing, file=sys.stderr)
         return _NOT_HERE
     seed = asked.seed or secrets.randbelow(1 << 31)
-    only = asked.only.split(",") if asked.only else [each.name for each in OPERATIONS]
-    names = tuple(each.name for each in OPERATIONS if each.name in only)
+    names = tuple(asked.only.split(",")) if asked.only else tuple(each.name for each in OPERATIONS)
+    if unknown := [name for name in names if all(name != each.name for each in OPERATIONS)]:
+        parser.error(f"no such operation: {', '.join(unknown)}")
     jobs = 1 if asked.point else asked.jobs
     began = time.monotonic()
     ends_s, latest_s = (began + QUICK_S, began + LATEST_S) if asked.quick else (float("inf"), float("inf"))

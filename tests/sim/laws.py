@@ -109,7 +109,9 @@ class Observer:
         if record.by == FORGER:
             return
         fence, now = record.body.get("fence"), self._world.loop.now
-        silent_s, self.renewed_s = now - self.renewed_s, now if fence is not None else self.renewed_s
+        silent_s = now - self.renewed_s
+        if fence is not None:
+            self.renewed_s = now
         if record.kind == "lease-taken":
             if fence <= self.fence:
                 raise Violation(f"law 8: {record.by} took the lease with number {fence}, and {self.fence} was taken")

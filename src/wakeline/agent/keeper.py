@@ -63,9 +63,9 @@ def claims_of_processes() -> frozenset[str]:
     migration's own children do not hold the lock.
     """
     found = set()
-    for process in Path("/proc").iterdir():
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is another user's: ours are the deploy user's own
-            said = (process / "environ").read_bytes() if process.name.isdecimal() else b""
+            said = (process / "environ").read_bytes()
             values = (value for value in said.split(b"\0") if value.startswith(_CARRIED))
             found |= {file_name(value[len(_CARRIED) :].decode("utf-8", "replace")) for value in values}
     return frozenset(found)

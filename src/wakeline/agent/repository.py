@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wakeline.agent import durable, lock
 from wakeline.edges import process
-from wakeline.edges.git import IDENTITY, is_whole
+from wakeline.edges.git import IDENTITY, is_whole, make_way_for_init
 from wakeline.errors import RolloutFailed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
@@ -87,9 +87,7 @@ def ensure_mirror(folder: Path) -> Path:
     machine's too, so none of them is at work.
     """
     if not is_whole(folder) or not (folder / "objects").is_dir():
-        for name in ("HEAD", "config"):  # after a power cut they may be empty, and `git init` leaves them so
-            (folder / name).unlink(missing_ok=True)
-            (folder / f"{name}.lock").unlink(missing_ok=True)  # and of a `git init` that was cut off, it gives up
+        make_way_for_init(folder)
         git(["init", "--quiet", "--bare", "--end-of-options", str(folder)], at=folder.parent)
     for litter in (*folder.glob("*.lock"), *folder.glob("refs/**/*.lock"), *folder.glob("worktrees/*/*.lock")):
         litter.unlink(missing_ok=True)

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from wakeline.cli.result import Result
 from wakeline.cli.teller import telling
-from wakeline.core.lease import is_anothers
 from wakeline.core.model import Fleet
 from wakeline.core.records import Draft
 from wakeline.core.state import State
-from wakeline.driver.leasing import fence_off, until_takeable
+from wakeline.driver.leasing import until_settleable
 from wakeline.driver.progress import Tell
 from wakeline.driver.project import Project, open_project
 from wakeline.driver.writer import Decide
@@ -58,11 +57,8 @@ def _meant(fleet: Fleet, name: str) -> dict[str, str]:
 
 async def write(project: Project, decide: Decide, *, watches: bool, tell: Tell) -> None:
     """A claim is settled by nobody else while its holder is at work, and a holder that has died says nothing of it."""
-    while watches and (await project.writer.read()).open_claims:
-        watched = await until_takeable(project.writer, tell=tell, wait=False)
-        state = await fence_off(project.writer, watched)
-        if not is_anothers(state.lease, watched.lease):
-            break
+    if watches:
+        await until_settleable(project.writer, tell=tell)
     await project.writer.write(decide)
 
 

@@ -19,7 +19,7 @@ from wakeline.core.model import Layout, Machine
 from wakeline.core.moving import Move, Place, Setting
 from wakeline.core.presence import Answer, heard
 from wakeline.driver import becoming_root, machine_script
-from wakeline.driver.crowd import all_of
+from wakeline.driver.crowd import for_each
 from wakeline.driver.machine_script import DROP_IN, Copy, Found
 from wakeline.driver.project import Project
 from wakeline.edges.agent_file import agent_file
@@ -53,7 +53,7 @@ class Plan:
 async def plan(project: Project, machines: Sequence[Machine], *, root_user: str) -> list[Plan]:
     """Look at every machine and say what would be done to it."""
     tracked = await asyncio.to_thread(project.code.paths, project.tip)
-    return await all_of(_plan(project, each, root_user=root_user, tracked=tracked) for each in machines)
+    return await for_each(machines, lambda each: _plan(project, each, root_user=root_user, tracked=tracked))
 
 
 async def _plan(project: Project, machine: Machine, *, root_user: str, tracked: frozenset[str]) -> Plan:

@@ -127,3 +127,12 @@ async def fence_off(writer: Writer, state: State) -> State:
         return [taken, Draft("lease-freed", fence)]
 
     return state if dead.free or not state.open_claims else await writer.write(decide)
+
+
+async def until_settleable(writer: Writer, *, tell: Tell) -> None:
+    """Wait until open claims are nobody's any more, and see to it. Raises Busy when their holder lives."""
+    while (await writer.read()).open_claims:
+        watched = await until_takeable(writer, tell=tell, wait=False)
+        state = await fence_off(writer, watched)
+        if not lease.is_anothers(state.lease, watched.lease):
+            break  # or it came to life in between, and is watched anew

@@ -17,7 +17,7 @@ from wakeline.core.presence import Answer, judge
 from wakeline.core.records import Draft
 from wakeline.core.state import Lease, State
 from wakeline.driver import becoming_root, leaving_script, machine_script, preparing
-from wakeline.driver.crowd import all_of
+from wakeline.driver.crowd import for_each
 from wakeline.driver.leasing import Holder, until_takeable
 from wakeline.driver.progress import Tell
 from wakeline.driver.project import Project
@@ -41,7 +41,7 @@ class Left:
 async def look(project: Project, machines: Sequence[Machine], *, root_user: str) -> list[Left]:
     """Say what would be done on every machine that answers. Raises InDoubt where it would be refused."""
     _refuse(await project.writer.read(), machines)
-    return await all_of(_one(project, each, root_user=root_user, really=False) for each in machines)
+    return await for_each(machines, lambda each: _one(project, each, root_user=root_user, really=False))
 
 
 async def leave(project: Project, machines: Sequence[Machine], *, root_user: str, tell: Tell) -> list[Left]:
@@ -51,7 +51,7 @@ async def leave(project: Project, machines: Sequence[Machine], *, root_user: str
     found: list[Left] = []
     try:
         async with holder.kept(lost.append):
-            found = await all_of(_one(project, each, root_user=root_user, really=True) for each in machines)
+            found = await for_each(machines, lambda each: _one(project, each, root_user=root_user, really=True))
     finally:
         gone = [machine for machine, left in zip(machines, found) if not left.problem]
         await holder.write(lambda state: [*_records(state, gone), Draft("lease-freed", {})])

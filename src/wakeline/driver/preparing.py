@@ -17,7 +17,7 @@ from wakeline.core.state import State
 from wakeline.driver import becoming_root
 from wakeline.driver.adopting import Plan
 from wakeline.driver.becoming_root import CONNECT_S
-from wakeline.driver.crowd import all_of
+from wakeline.driver.crowd import for_each
 from wakeline.driver.project import Project
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.transports import Connection, Lost, NotReached
@@ -51,7 +51,7 @@ async def prepare(
     `replace` a name may be bound to another machine than before, with `copying` missing shared paths are copied.
     """
     work = _Work(project, await project.writer.read(), root_user, signers, replace, copying)
-    found = _each_its_own(await all_of(_one(work, each) for each in plans))
+    found = _each_its_own(await for_each(plans, lambda each: _one(work, each)))
     machines = [each.machine for each in plans]
     ids = {each.machine: machine_id for each, machine_id in found if machine_id}
     unsigned = {} if signers else {"unsigned": True}

@@ -243,11 +243,16 @@ def ensure_bare(folder: Path) -> Path:
     """
     if not is_whole(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in ("HEAD", "config"):  # after a power cut they may be empty, and `git init` leaves them so
-            (folder / name).unlink(missing_ok=True)
-            (folder / f"{name}.lock").unlink(missing_ok=True)  # and of a `git init` that was cut off, it gives up
+        make_way_for_init(folder)
         ask(["init", "--quiet", "--bare", "."], at=folder)
     return folder
+
+
+def make_way_for_init(folder: Path) -> None:
+    """Remove what a power cut has left of HEAD and config: `git init` keeps an empty one, and gives up at a lock."""
+    for name in ("HEAD", "config"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / f"{name}.lock").unlink(missing_ok=True)
 
 
 def is_whole(folder: Path) -> bool:

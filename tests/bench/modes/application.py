@@ -91,9 +91,8 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         machine = machines.all[0]
         wheels = _bring_wheels(machine)
         fleets: dict[str, Rounds] = {}
-        tools: dict[str, Wakeline] = {}
         for number, (name, more) in enumerate(_ways(wheels).items()):
-            tool = tools[name] = Wakeline(name=name, more=more, shared=[] if more else [".venv", "dist"])
+            tool = Wakeline(name=name, more=more, shared=[] if more else [".venv", "dist"])
             own = Path(folder) / name
             own.mkdir()
             fleets[name] = Rounds(machines, [], folder=own, app=f"app{number}")
@@ -106,7 +105,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         for number in range(asked.rounds):
             names = list(fleets)
             for name in names[number % 3 :] + names[: number % 3]:
-                tool, commit = tools[name], fleets[name].next()
+                tool, commit = fleets[name].tools[0], fleets[name].next()
                 settle()
                 legs = legs_of(tool, commit, _legs(machine), end=_REST)
                 fleets[name].look(tool, commit)

@@ -101,6 +101,7 @@ class SshTransport:
         path = self._trusted(options, address, name=name)
         path["tunnel"] = None  # or asyncssh opens the jump hosts by itself, also beside a socket
         jump = via or await self._jump(options, address, limit_s=limit_s, hops=hops)
+        shake_s = limit_s * (_PATIENCE + bool(jump))
         try:
             if jump is not None:
                 path["tunnel"] = _Through(jump, asyncssh, limit_s=limit_s)
@@ -109,13 +110,13 @@ class SshTransport:
                 path["sock"] = await way.open_tcp(host, port, family=options.family, limit_s=limit_s, enough=enough)
             async with _turn():
                 connecting = asyncssh.connect(options.host or address.host, options=options, **path)
-                connection = await asyncio.wait_for(connecting, limit_s * (_PATIENCE + bool(jump)))
+                connection = await asyncio.wait_for(connecting, shake_s)
         except BaseException as error:
             if "sock" in path:
                 path["sock"].close()
             if jump is not None:
                 await _let_go(jump)
-            reached = _not_reached(asyncssh, error, name, seen=seen, limit_s=limit_s)
+            reached = _not_reached(asyncssh, error, name, seen=seen, limit_s=shake_s)
             if reached is None:
                 raise
             raise reached from error
@@ -238,7 +239,7 @@ def _not_reached(asyncssh: Any, error: BaseException, name: str, *, seen: _Seen,
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return NotReached(Phase.HOST_KEY, f"{name} and we have no algorithm in common: {text}")
     if isinstance(error, (asyncio.TimeoutError, asyncssh.Error, OSError)):
-        cause = f"no answer within {_PATIENCE * limit_s:g} s" if isinstance(error, asyncio.TimeoutError) else text
+        cause = f"no answer within {limit_s:g} s" if isinstance(error, asyncio.TimeoutError) else text
         hint = "it closed before the login was complete: is it still booting, or is the account locked?"
         return NotReached(seen.phase, cause, hint=hint, may_pass=True)
     return None
