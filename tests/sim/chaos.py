@@ -354,7 +354,16 @@ class Chaos:
                 self._hold_one(box.called)
             self.world.rename(box)
             if self.random.random() < 0.3:
+                self._rename_at_once(box)
+            if self.random.random() < 0.3:
                 self._same_again()
+
+    def _rename_at_once(self, box: Box) -> None:
+        """Set up by its new name, and called otherwise once more: what is under way knows it by neither of the two."""
+        self._set_up_one(self.world.machine_of(box))
+        self._pass(10.0)
+        if box.name not in self.world.out and box.called == self.world.machine_of(box).name:
+            self.world.rename(box)
 
     def _push_further(self) -> None:
         """Somebody pushes to the second repository, which may be all that the next deploy is about."""
