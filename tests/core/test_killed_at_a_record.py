@@ -6,7 +6,7 @@ import pytest
 
 from sim.chaos import Chaos
 from sim.world import World, inside
-from wakeline.driver.deploying import Wish
+from wakeline.driver.admitting import Wish
 
 SEEDS = (2, 3, 5, 7, 11)
 

@@ -10,7 +10,7 @@ import pytest
 from core.test_joining import fleet, good, joined
 from core.test_state import made, set_up, state, taken
 from wakeline.core.model import Machine, Stage
-from wakeline.driver.deploying import _as_it_is_now, _of_this_fleet, _on_hold, _something_to_walk
+from wakeline.driver.admitting import check_fleet_file, check_names, check_walkable
 from wakeline.errors import Usage
 
 
@@ -25,8 +25,8 @@ def test_law_1_a_release_of_before_is_not_walked_without_a_machine_that_was_only
     """Found by the simulation: its stage was taken for empty, and what is behind it went on."""
     now = state(taken(), made(1))
     with pytest.raises(Usage, match="release 1 of this commit was made before uat was renamed to web"):
-        _something_to_walk(now, now.releases[1], renamed(), stage="")
-    _something_to_walk(now, now.releases[1], fleet(), stage="")
+        check_walkable(now, now.releases[1], renamed(), stage="")
+    check_walkable(now, now.releases[1], fleet(), stage="")
 
 
 def test_law_1_a_machine_that_was_renamed_twice_is_not_left_out_of_its_stage_either():
@@ -37,23 +37,23 @@ def test_law_1_a_machine_that_was_renamed_twice_is_not_left_out_of_its_stage_eit
         web = Machine("web", "ubuntu@uat", renamed_from=was)
         now = dataclasses.replace(fleet(), stages=(fleet().stages[0], Stage("frontend", (web,), gates=False)))
         with pytest.raises(Usage, match="release 1 of this commit was made before uat was renamed to web"):
-            _something_to_walk(known, known.releases[1], now, stage="")
+            check_walkable(known, known.releases[1], now, stage="")
 
 
 def test_a_run_that_read_the_fleet_file_before_a_machine_was_renamed_is_run_again():
     """A hold of the new name would not count for a machine that is walked to by its old one."""
     now = state(set_up("web", renamed_from="uat"))
     with pytest.raises(Usage, match="uat has been renamed to web since"):
-        _of_this_fleet(now, fleet())
-    _of_this_fleet(now, renamed())
-    _of_this_fleet(state(set_up("web", renamed_from="uat"), set_up("uat")), fleet())
+        check_names(now, fleet())
+    check_names(now, renamed())
+    check_names(state(set_up("web", renamed_from="uat"), set_up("uat")), fleet())
 
 
 def test_a_hold_by_an_older_name_keeps_a_rollout_from_the_machine():
     stages = [{"name": "all", "gates": True, "machines": [{"name": "web", "presence": "always"}]}]
     held = ("held", {"machine": "uat", "why": "a fair"})
     now = state(set_up("web", renamed_from="uat"), held, taken(), made(1, stages=stages))
-    assert _on_hold(now, now.releases[1]) == {"web": "a fair"}
+    assert now.on_hold(["web", "job"]) == {"web": "a fair"}
 
 
 @pytest.mark.parametrize(("tip", "outdated", "goes"), [("c2", True, True), ("c3", True, True), ("c1", True, False)])
@@ -63,9 +63,9 @@ def test_law_1_a_release_that_a_machine_joined_is_not_carried_on_with_a_fleet_fi
     code = types.SimpleNamespace(is_older=lambda one, other: one < other)
     project = types.SimpleNamespace(tip=tip, code=code, is_outdated=lambda: outdated)
     if goes:
-        _as_it_is_now(project, release)
+        check_fleet_file(project, release)
         return
     with pytest.raises(Usage, match="release 1 was made with a newer fleet file"):
-        _as_it_is_now(project, release)
+        check_fleet_file(project, release)
     project.is_outdated = lambda: False  # the branch was rewritten, and its file is the one that was read
-    _as_it_is_now(project, release)
+    check_fleet_file(project, release)

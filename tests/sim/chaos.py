@@ -16,7 +16,7 @@ from wakeline.core.catch_up import ATTEMPTS, Verdict, decide
 from wakeline.core.model import Machine, Outcome
 from wakeline.core.records import Draft
 from wakeline.core.state import State
-from wakeline.driver.deploying import Wish
+from wakeline.driver.admitting import Wish
 from wakeline.errors import Usage
 
 RUNNERS_MAX = 3

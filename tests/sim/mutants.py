@@ -297,14 +297,14 @@ MUTANTS = (
     Mutant(
         "a machine that was renamed is left out of its stage",
         "1",
-        "wakeline.driver.deploying:_something_to_walk",
+        "wakeline.driver.admitting:check_walkable",
         "if was := _name_of_before(state, release, fleet, machine):",
         "if was := '':",
     ),
     Mutant(
         "a machine that was renamed twice is left out of its stage",
         "1",
-        "wakeline.driver.deploying:_name_of_before",
+        "wakeline.driver.admitting:_name_of_before",
         "name not in others and",
         "not others and",
     ),

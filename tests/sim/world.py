@@ -29,7 +29,7 @@ from wakeline.core.model import Fleet, Layout, Machine, Presence, Stage, Step
 from wakeline.core.records import GENESIS, Draft, Record
 from wakeline.core.state import State
 from wakeline.driver import approving, deploying, joining, leasing, waking, walking, writer
-from wakeline.driver.deploying import Wish
+from wakeline.driver.admitting import Wish
 from wakeline.driver.project import Project
 from wakeline.driver.writer import Writer
 from wakeline.edges.agent_file import AgentFile

@@ -33,6 +33,17 @@ def test_an_on_demand_machine_on_hold_is_left_out_and_the_run_is_good(deployed):
     assert "to lift the hold: wakeline unhold uat" in explained
 
 
+def test_a_hold_that_somebody_gave_no_reason_for_is_told_as_one_all_the_same(deployed):
+    assert deployed.wakeline("hold", "uat").code == 0
+    deployed.commit("two")
+    assert "withheld   on hold: no reason given" in deployed.wakeline("plan").out
+    said = deployed.wakeline("deploy")
+    assert "uat is on hold: no reason given; after `wakeline unhold uat` it comes to release 2" in said.err
+    (row,) = (line for line in deployed.wakeline("status").out.splitlines() if line.lstrip().startswith("uat"))
+    assert row.rstrip().endswith("on hold"), row
+    assert "uat is on hold: no reason given" in deployed.wakeline("catch-up", "uat").out
+
+
 def test_a_hold_survives_setup_and_stops_catch_up_until_it_is_lifted(deployed):
     deployed.wakeline("hold", "uat", "--why", "a demo at ten")
     deployed.commit("two")

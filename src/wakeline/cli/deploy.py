@@ -17,7 +17,7 @@ from wakeline.core.behind import promise
 from wakeline.core.model import Outcome
 from wakeline.core.state import MachineResult, Release
 from wakeline.driver import deploying
-from wakeline.driver.deploying import Wish
+from wakeline.driver.admitting import Wish
 from wakeline.driver.progress import Notice, Tell
 from wakeline.driver.project import Project, open_project
 from wakeline.driver.reporting import refused, reporting

@@ -75,8 +75,9 @@ def _why_not(state: State, release: Release, machine: str, decision: CatchUp) ->
         failed = [each for each, result in release.results.items() if result.outcome.value == "failed"]
         because = f"{', '.join(failed)} failed" if failed else "its gate has not passed"
         return f"{head}: not approved for stage {name}, because {because}"
-    if machine in state.holds or "" in state.holds:
-        lift = f"wakeline unhold {machine if machine in state.holds else ''}".rstrip()
+    held = state.why_on_hold(machine)
+    if held or "" in state.holds:
+        lift = f"wakeline unhold {machine if held else ''}".rstrip()
         return f"not yet release {release.number}, which is approved for it; to lift the hold: {lift}"
     taken = decision.verdict in (Verdict.RUN, Verdict.NOTHING)
     return f"{head}: {'it has been overtaken' if taken else decision.why}"

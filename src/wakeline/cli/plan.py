@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from wakeline.cli.result import Result
-from wakeline.driver.deploying import Wish
+from wakeline.driver.admitting import Wish
 from wakeline.driver.planning import Act, Plan, plan
 from wakeline.driver.project import open_project
 from wakeline.errors import ExitCode

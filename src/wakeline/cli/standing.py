@@ -43,7 +43,7 @@ def next_steps(state: State, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     for name, why in state.holds.items():
         command = f"wakeline unhold {name}".rstrip()
-        steps.append(f"{name or 'the fleet'} is on hold: {why or 'no reason given'}; lift it with: {command}")
+        steps.append(f"{name or 'the fleet'} is on hold: {why}; lift it with: {command}")
     newest = state.newest
     if newest and newest.ended == "failed" and not state.in_doubt:
         steps.append(f"release {newest.number} failed: fix it and deploy a newer commit, or: wakeline rollback")

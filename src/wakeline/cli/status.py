@@ -62,7 +62,7 @@ def _row(
         "presence": seen.answer.value,
         "kind": machine.presence.value,
         "cause": seen.cause,
-        "held": state.holds.get(machine.name, ""),
+        "held": state.why_on_hold(machine.name),
         "busy": bool(seen.said.get("busy")),
         "doing": _doing(seen.said.get("doing")),
         "edited": bool(seen.said.get("edited")),

@@ -292,7 +292,7 @@ def _resolved(folding: dict[str, Any], record: Record) -> None:
 
 
 def _held(folding: dict[str, Any], record: Record) -> None:
-    folding["holds"][_named(folding, record)] = str(record.body.get("why", ""))
+    folding["holds"][_named(folding, record)] = str(record.body.get("why") or "no reason given")
 
 
 def _unheld(folding: dict[str, Any], record: Record) -> None:

@@ -229,6 +229,14 @@ class State:
         older = [old for old in self.renamed if self._leads_to(old, machine)]
         return (*names, *(name for name in older if name not in names))
 
+    def why_on_hold(self, machine: str) -> str:
+        """Why a machine is on hold, by whatever name somebody said so; empty where it is not."""
+        return next((self.holds[each] for each in reversed(self.names_of(machine)) if each in self.holds), "")
+
+    def on_hold(self, machines: Iterable[str]) -> dict[str, str]:
+        """Those of these machines that are on hold, and why each is."""
+        return {name: why for name in machines if (why := self.why_on_hold(name))}
+
     def _leads_to(self, old: str, machine: str) -> bool:
         seen = {old}
         while (newer := self.renamed.get(old, "")) and newer not in seen:

@@ -15,8 +15,9 @@ from wakeline.core.behind import overdue
 from wakeline.core.lease import is_anothers
 from wakeline.core.model import Fleet, Machine, Order, Outcome, Presence
 from wakeline.core.records import Draft
-from wakeline.core.state import Claim, Lease, Release, StagePlan, State
+from wakeline.core.state import Claim, Lease, Release, State
 from wakeline.driver import approving, standing
+from wakeline.driver.admitting import Wish, admit, check_fleet_file, check_names, check_walkable, refusal, still_there
 from wakeline.driver.approving import Approver
 from wakeline.driver.handing import Packs
 from wakeline.driver.leasing import Holder, fence_off, until_takeable
@@ -27,22 +28,11 @@ from wakeline.driver.stopping import Stop, stopped_by_signals, unless_stopped
 from wakeline.driver.walking import Early, Party, Walk, knock_early
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.clock import boottime_s
-from wakeline.errors import Busy, InDoubt, Interrupted, Usage, WakelineError
+from wakeline.errors import Busy, Interrupted, Usage
 from wakeline.fleet.file import FleetFile
 
 _TURN_S = 10.0
 _LOOK_S = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Wish:
-    """What was asked for. `what` is deploy, rollback or retry; `to` is a release, 0 for the last good one."""
-
-    what: str = "deploy"
-    commit: str = ""
-    to: int = 0
-    stage: str = ""
-    wait: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +170,7 @@ class _Desk:
         """Connect and start agents beside the first push. No machine is told of a release before the lease is ours."""
         reached = _reached_before(state, self._project.file.fleet)
         for machine in self._project.file.fleet.machines:
-            starts = machine.name in reached and _why_on_hold(state, machine.name) is None
+            starts = machine.name in reached and not state.why_on_hold(machine.name)
             way = self._project.transport_of(machine)
             self._early[machine.name] = knock_early(machine, way, starts_agent=starts)
 
@@ -280,14 +270,14 @@ class _Desk:
 
     def _admit(self, state: State) -> _Admitted:
         """Ask the core which release this becomes. Raises what stands in the way."""
-        _of_this_fleet(state, self._project.file.fleet)
+        check_names(state, self._project.file.fleet)
         answer = admit(self._project, state, self._wish, self._commit, self._pins)
         if isinstance(answer, admission.Refused):
-            raise _refusal(answer)
+            raise refusal(answer)
         if isinstance(answer, admission.CarryOn):
             release = state.releases[answer.release]
-            _as_it_is_now(self._project, release)
-            _something_to_walk(state, release, self._project.file.fleet, stage=self._wish.stage)
+            check_fleet_file(self._project, release)
+            check_walkable(state, release, self._project.file.fleet, stage=self._wish.stage)
             return _Admitted(release.number, self._project.file_at(release.commit))
         return _Admitted(answer.number, self._project.file_at(answer.commit), answer)
 
@@ -339,7 +329,7 @@ class _Desk:
         receipts = frozenset(state.receipts_of(release.number))
         return rollout.Rollout(
             release.number,
-            _still_there(release, self._project.file.fleet),
+            still_there(release, self._project.file.fleet),
             release.lead,
             {stage.name: stage.at_once for stage in self._project.file.fleet.stages},
             _reached_before(state, self._project.file.fleet),
@@ -349,90 +339,11 @@ class _Desk:
             sent_before=release.sent,
             failed_before=frozenset(name for name, each in release.results.items() if each.outcome is Outcome.FAILED),
             once=frozenset(step.name for order in orders.values() for step in order.steps if step.once),
-            held=_on_hold(state, release),
+            held=state.on_hold(name for stage in release.stages for name in stage.machines),
             receipted=receipts,
             preparable=_preparable(orders),
             results=earlier,
         )
-
-
-def admit(project: Project, state: State, wish: Wish, commit: str, pins: Mapping[str, str]) -> admission.Admission:
-    """Gather what git knows of a wish's commit, and ask the core which release it becomes. Writes nothing."""
-    first = project.file.fleet.stages[0].name
-    after = wish.stage if wish.stage != first else ""
-    if wish.what == "rollback":
-        return admission.rollback(state, to=wish.to, after=after)
-    code, newest = project.code, state.newest
-    left = [each for each in state.refused_commits if commit != each or state.refuses(commit, pins)]
-    refused = (each for each in left if commit == each or code.is_older(commit, each))
-    facts = admission.Ancestry(
-        older_than_newest=bool(newest and code.is_older(commit, newest.commit)), refused_by=next(refused, "")
-    )
-    return admission.deploy(state, commit=commit, pins=pins, ancestry=facts, again=wish.what == "retry", after=after)
-
-
-def _still_there(release: Release, fleet: Fleet) -> tuple[StagePlan, ...]:
-    """The stages of a release as today's fleet has their machines."""
-    names = {machine.name for machine in fleet.machines}
-    return tuple(left for stage in release.stages if (left := stage.among(names)).machines)
-
-
-def _as_it_is_now(project: Project, release: Release) -> None:
-    """Law 1: a release is carried on with the fleet file that it was made with, or a newer one.
-
-    Raises Usage for a run that has waited with an older one: it would leave out of their stages the machines that it
-    does not know.
-    """
-    if release.fleet in ("", project.tip) or project.code.is_older(release.fleet, project.tip):
-        return
-    if project.is_outdated():
-        text = f"release {release.number} was made with a newer fleet file than the one that this run has read"
-        raise Usage(text, hint="run it again")
-
-
-def _of_this_fleet(state: State, fleet: Fleet) -> None:
-    """Raises Usage where the fleet file is older than the ledger: a machine would be walked to by a name of before.
-
-    A run may have waited for its turn since it read the file; what is said of the new name would not count for it.
-    """
-    names = {machine.name for machine in fleet.machines}
-    for old, new in state.renamed.items():
-        if old in names and new not in names:
-            raise Usage(
-                f"{old} has been renamed to {new} since: this run has the fleet file of before",
-                hint=f"run it again; if {old} is a machine of its own: wakeline setup {old}",
-            )
-
-
-def _something_to_walk(state: State, release: Release, fleet: Fleet, *, stage: str) -> None:
-    """Raises Usage for a release that has nothing of what is asked for: it was made for another fleet.
-
-    Law 1: a machine that is only called otherwise now was not taken out, and is not left out of its stage either.
-    """
-    for machine in fleet.machines:
-        if was := _name_of_before(state, release, fleet, machine):
-            raise Usage(
-                f"release {release.number} of this commit was made before {was} was renamed to {machine.name}",
-                hint="deploy a newer commit",
-            )
-    names = [each.name for each in _still_there(release, fleet)]
-    if not names or (stage and stage not in names):
-        what = f"no stage {stage}" if stage else "no machine of today's fleet"
-        raise Usage(
-            f"release {release.number} of this commit was made before the fleet changed, and has {what}",
-            hint="deploy a newer commit, or: wakeline retry",
-        )
-
-
-def _name_of_before(state: State, release: Release, fleet: Fleet, machine: Machine) -> str:
-    """The name that a machine has in a release, where that is an older one: it may have been renamed more than once."""
-    if machine.renamed_from and release.stage_of(machine.renamed_from):
-        return machine.renamed_from
-    if release.stage_of(machine.name):
-        return ""
-    others = {each.name for each in fleet.machines}
-    names = [*state.names_of(machine.name), *state.names_of(machine.renamed_from)]
-    return next((name for name in names if name and name not in others and release.stage_of(name)), "")
 
 
 def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
@@ -443,17 +354,6 @@ def _reached_before(state: State, fleet: Fleet) -> frozenset[str]:
         return name not in state.left and (name in state.machines or any(passed))
 
     return frozenset(m.name for m in fleet.machines if has(m.name) or has(m.renamed_from))
-
-
-def _on_hold(state: State, release: Release) -> dict[str, str]:
-    """Why each machine of a release is on hold, by whatever name somebody said so."""
-    names = (name for stage in release.stages for name in stage.machines)
-    return {name: why for name in names if (why := _why_on_hold(state, name)) is not None}
-
-
-def _why_on_hold(state: State, machine: str) -> str | None:
-    """Why a machine is on hold; None where it is not."""
-    return next((state.holds[each] for each in reversed(state.names_of(machine)) if each in state.holds), None)
 
 
 def _preparable(orders: Mapping[str, Order]) -> frozenset[str]:
@@ -486,13 +386,3 @@ def _machine(machine: Machine) -> dict[str, str]:
 def _shown(release: Release) -> dict[str, object]:
     stages = [{"name": stage.name, "machines": list(stage.machines)} for stage in release.stages]
     return {"number": release.number, "commit": release.commit, "rollback_to": release.rollback_to, "stages": stages}
-
-
-def _refusal(answer: admission.Refused) -> WakelineError:
-    """The core's reason as an error with its exit code."""
-    kinds: dict[admission.Blocked, type[WakelineError]] = {
-        admission.Blocked.IN_DOUBT: InDoubt,
-        admission.Blocked.NOTHING_GOOD: Usage,
-        admission.Blocked.NOT_BEGUN: Usage,
-    }
-    return kinds.get(answer.blocked, Busy)(answer.why, hint=answer.hint)

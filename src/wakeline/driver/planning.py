@@ -10,7 +10,7 @@ from wakeline.core import admission
 from wakeline.core.model import Order, Presence
 from wakeline.core.presence import Answer
 from wakeline.core.state import State
-from wakeline.driver.deploying import Wish, admit
+from wakeline.driver.admitting import Wish, admit
 from wakeline.driver.looking import Seen, look
 from wakeline.driver.project import Project
 
@@ -59,7 +59,8 @@ async def plan(project: Project, wish: Wish) -> Plan:
     orders = file.orders(
         fleet=project.file.fleet, release=number, commit=commit, pins=pins, rollback=False, barrier=state.barrier
     )
-    return Plan(commit, number, carries_on, None, tuple(_acts(project, orders, seen, number, state.holds)), notes)
+    holds = state.on_hold(orders)
+    return Plan(commit, number, carries_on, None, tuple(_acts(project, orders, seen, number, holds)), notes)
 
 
 def _acts(
@@ -86,7 +87,7 @@ def _acts(
 
 
 def _held(order: Order, seen: Seen, why: str) -> Act:
-    return Act(order.stage, order.machine, "withheld", f"on hold: {why}".rstrip(": "), seen.current or 0)
+    return Act(order.stage, order.machine, "withheld", f"on hold: {why}", seen.current or 0)
 
 
 def _act(order: Order, seen: Seen, number: int) -> Act:
