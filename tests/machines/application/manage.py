@@ -2,19 +2,19 @@
 
 import os
 import sys
+from pathlib import Path
 
 
 def verify() -> int:
+    """From Django's own table, without Django: it would say the same half a second later, at each of many deploys."""
+    wanted = {file.stem for file in Path(__file__).parent.glob("orders/migrations/0*.py")}
     try:
-        import django
-
-        django.setup()
-        from django.db import connection
-        from django.db.migrations.executor import MigrationExecutor
-
-        executor = MigrationExecutor(connection)
-        return 10 if executor.migration_plan(executor.loader.graph.leaf_nodes()) else 0
+        cursor = connect().cursor()
+        cursor.execute("select name from django_migrations where app = 'orders'")
+        return 10 if wanted - {name for (name,) in cursor.fetchall()} else 0
     except Exception as error:
+        if "django_migrations" in str(error):  # no such table: nothing was ever migrated
+            return 10
         print(f"cannot tell: {error}", file=sys.stderr)
         return 11
 
@@ -36,10 +36,10 @@ def connect():
     if os.environ.get("DATABASE_KIND") == "mariadb":
         import MySQLdb
 
-        return MySQLdb.connect(host=host, db="shop", user="shop", password=password or "")
+        return MySQLdb.connect(host=host, db="shop", user="shop", password=password or "", connect_timeout=3)
     import psycopg2
 
-    return psycopg2.connect(host=host, dbname="shop", user="postgres", password=password)
+    return psycopg2.connect(host=host, dbname="shop", user="postgres", password=password, connect_timeout=3)
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "site_.settings")
