@@ -1,4 +1,4 @@
-"""A hundred fleets from seeds in every test run; `./dev sim --seeds N` runs as many as you like."""
+"""Some fleets from seeds in every test run; `./dev sim --seeds N` runs as many as you like."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ FOUND_SOMETHING = (13, 18)
 
 
 def test_all_laws_hold_on_fleets_from_seeds():
-    assert sum(run(seed).loop.events for seed in range(1, 101)) > 50_000
+    assert sum(run(seed).loop.events for seed in range(1, 41)) > 50_000
 
 
 @pytest.mark.parametrize("seed", FOUND_SOMETHING)

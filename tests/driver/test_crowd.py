@@ -1,12 +1,13 @@
-"""Work on hundreds of machines is done for some of them at once."""
+"""Work side by side: on hundreds of machines for some of them at once, and none of it outlives the rest."""
 
 import asyncio
 import gc
+import sys
 import warnings
 
 import pytest
 
-from wakeline.driver.crowd import for_each
+from wakeline.driver.crowd import both, for_each
 
 
 class Machines:
@@ -54,3 +55,26 @@ def test_who_had_no_turn_when_it_was_stopped_is_not_begun_and_nothing_is_said_of
             asyncio.run(stopped())
         gc.collect()
     assert (machines.most, said) == (2, [])
+
+
+def test_where_one_fails_the_other_has_ended_before_its_error_is_told():
+    """Seen: `wakeline status` never ended, where the ledger was refused just as a machine's agent was being started."""
+    ended = []
+
+    async def refused():
+        raise ValueError("the ledger")
+
+    async def starting():
+        try:
+            child = await asyncio.create_subprocess_exec(sys.executable, "-c", "", stdin=-1, stdout=-1, stderr=-1)
+            await child.wait()
+        finally:
+            ended.append("a process")
+
+    async def look():
+        with pytest.raises(ValueError, match="the ledger"):
+            await both(refused(), starting())
+        assert ended == ["a process"]
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(look()) == 1

@@ -35,7 +35,7 @@ class PowerCuts(Storm):
             pushed = self.fleet.begin("deploy")
             self._cut(victim, PUSH_S)
             done["push"] += 1
-            for _ in range(self.random.randint(1, 3)):
+            for _ in range(self.random.randint(1, 4)):
                 victim.boot(wait=False)
                 self._cut(victim, BOOT_S)
                 done["boot"] += 1

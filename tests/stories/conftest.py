@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -15,6 +16,8 @@ import pytest
 
 import leaks
 from commands import Commands, Said
+from wakeline.agent import arrival
+from wakeline.edges.agent_file import agent_file
 
 FILE = """\
 app = "shop"
@@ -162,10 +165,20 @@ class Fleet(Commands):
         return [str(home) for home in homes if home.is_dir() and home.stat().st_mode & 0o077 and home.name == "uat"]
 
 
+@pytest.fixture(scope="session")
+def arrived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home to which this checkout's agent has come once, for all stories that are not about how it comes there."""
+    home, agent = tmp_path_factory.mktemp("arrived"), agent_file()
+    arrival.place(agent.data, digest=agent.digest, root=home)
+    return home
+
+
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
+def fleet(tmp_path: Path, arrived: Path) -> Iterator[Fleet]:
     """Two machines that were set up. After the story no secret may stand anywhere, nor in a process's arguments."""
     made = Fleet(tmp_path)
+    for name in ("scheduler", "uat"):
+        shutil.copytree(arrived, tmp_path / "machines" / name / "home")
     made.commit("zero")
     assert made.wakeline("setup", "--unsigned").code == 0
     with leaks.processes_watched(made.secrets) as seen:

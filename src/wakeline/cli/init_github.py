@@ -11,6 +11,7 @@ from wakeline import __version__
 from wakeline.cli.init import write_new
 from wakeline.cli.result import Result
 from wakeline.core.model import Machine
+from wakeline.driver.crowd import for_each
 from wakeline.driver.project import FILE, checkout_of
 from wakeline.edges import host_keys
 from wakeline.edges.host_keys import HostKey
@@ -123,5 +124,5 @@ async def _asked(machines: list[Machine]) -> dict[str, HostKey | NotReached]:
         except NotReached as error:
             return error
 
-    answers = await asyncio.gather(*(one(machine) for machine in machines))
+    answers = await for_each(machines, one)
     return {machine.name: answer for machine, answer in zip(machines, answers, strict=True)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wakeline.cli.result import Result
 from wakeline.core.model import Machine
+from wakeline.driver.crowd import for_each
 from wakeline.driver.project import Project, open_project
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.ledgers import memory
@@ -30,7 +31,7 @@ def run(folder: Path) -> Result:
 
 async def _adopt(project: Project) -> dict[str, str]:
     machines = project.file.fleet.machines
-    problems = await asyncio.gather(*(_one(project, machine) for machine in machines))
+    problems = await for_each(machines, lambda each: _one(project, each))
     return {machine.name: problem for machine, problem in zip(machines, problems)}
 
 

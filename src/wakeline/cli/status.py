@@ -14,6 +14,7 @@ from wakeline.core.behind import overdue
 from wakeline.core.messages import when
 from wakeline.core.model import Machine
 from wakeline.core.state import State
+from wakeline.driver.crowd import both
 from wakeline.driver.looking import Seen, look
 from wakeline.driver.project import Project, open_project
 
@@ -37,7 +38,7 @@ def run(folder: Path) -> Result:
 
 
 async def _look(project: Project) -> tuple[State, dict[str, Seen]]:
-    return await asyncio.gather(project.writer.read(), look(project))
+    return await both(project.writer.read(), look(project))
 
 
 def _row(

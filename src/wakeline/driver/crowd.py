@@ -1,18 +1,24 @@
-"""The same work on many machines, some of them at once.
+"""Work side by side: the same on many machines, or the ledger and the machines at the same time.
 
 What a machine may take for an answer is taken from our own processor as well: of five hundred that were set up at once,
 some had their time over before we came to them.
+
+Where one of several fails, the others are ended before its error goes on. `asyncio.gather` leaves them, and what is
+left at the end `asyncio.run` cancels bluntly, with all that is at work below it: seen on Python 3.11, a process that
+was just being started is then waited for as long as the command lives.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 AT_ONCE = 40
 _M = TypeVar("_M")
 _T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 async def for_each(machines: Iterable[_M], work: Callable[[_M], Awaitable[_T]], *, at_once: int = AT_ONCE) -> list[_T]:
@@ -23,4 +29,28 @@ async def for_each(machines: Iterable[_M], work: Callable[[_M], Awaitable[_T]], 
         async with places:
             return await work(machine)
 
-    return list(await asyncio.gather(*(one(machine) for machine in machines)))
+    return await together(one(machine) for machine in machines)
+
+
+async def together(works: Iterable[Awaitable[_T]]) -> list[_T]:
+    """Each one's result, in their order. Raises what the first that fails raises, when the others have ended."""
+    tasks = [asyncio.ensure_future(each) for each in works]
+    async with _ended(tasks):
+        return list(await asyncio.gather(*tasks))
+
+
+async def both(first: Awaitable[_T], second: Awaitable[_U]) -> tuple[_T, _U]:
+    """The results of two kinds of work, in the same way."""
+    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
+    async with _ended(tasks):
+        return await asyncio.gather(*tasks)
+
+
+@contextlib.asynccontextmanager
+async def _ended(tasks: Iterable[asyncio.Future[Any]]) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,6 +16,7 @@ from wakeline.agent import privileges
 from wakeline.core.model import Layout, Machine, Order, Presence, Receiver
 from wakeline.core.presence import Answer, judge
 from wakeline.driver import approving
+from wakeline.driver.crowd import together
 from wakeline.driver.machine_script import HOME
 from wakeline.driver.project import FILE, Project
 from wakeline.edges import git, notify
@@ -50,10 +51,9 @@ async def examine(project: Project, machines: tuple[Machine, ...]) -> list[Findi
     orders = project.file.orders(
         fleet=project.file.fleet, release=0, commit=project.tip, pins={}, rollback=False, barrier=0
     )
-    here, told, *there = await asyncio.gather(
-        _here(project), _receivers(project), *(_there(project, each, orders[each.name]) for each in machines)
-    )
-    return [*here, *told, *(finding for found in there for finding in found)]
+    there = [_there(project, each, orders[each.name]) for each in machines]
+    found = await together([_here(project), _receivers(project), *there])
+    return [finding for some in found for finding in some]
 
 
 async def _here(project: Project) -> list[Finding]:

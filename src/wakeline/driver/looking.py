@@ -10,6 +10,7 @@ from typing import Any
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Answer, judge
+from wakeline.driver.crowd import together
 from wakeline.driver.project import Project
 from wakeline.edges.transports import KNOCK_S, Lost, NotReached
 
@@ -38,7 +39,7 @@ async def look(project: Project, *, closely: bool = True, names: Collection[str]
     """
     machines = [each for each in project.file.fleet.machines if names is None or each.name in names]
     verb = ("status",) if closely else ("status", "--brief")
-    found = await asyncio.gather(*(_one(project, machine, verb) for machine in machines))
+    found = await together(_one(project, machine, verb) for machine in machines)
     return {each.machine: each for each in found}
 
 

@@ -19,6 +19,7 @@ from wakeline.core.messages import Message
 from wakeline.core.model import Outcome, Receiver
 from wakeline.core.records import BadLog, Draft, chain
 from wakeline.core.state import State
+from wakeline.driver.crowd import both, together
 from wakeline.driver.looking import look
 from wakeline.driver.project import Project
 from wakeline.driver.writer import backoff_s, timestamp
@@ -64,7 +65,7 @@ async def tell_due(project: Project, *, current: int = 0) -> list[Told]:
         return drafts + [Draft("telling", {"receiver": name, "keys": each}) for name, each in keys.items()]
 
     await _write(project, begin)
-    told = await asyncio.gather(*(_tell(project, each, chosen[each.name], ends_s=ends_s) for each in receivers))
+    told = await together(_tell(project, each, chosen[each.name], ends_s=ends_s) for each in receivers)
     results = [each for some in told for each in some]
     await _write(project, lambda _: [_outcome(each) for each in results])
     return results
@@ -72,7 +73,7 @@ async def tell_due(project: Project, *, current: int = 0) -> list[Told]:
 
 async def waiting(project: Project) -> dict[str, list[Message]]:
     """What would be sent to each receiver now. Looks only."""
-    state, log = await asyncio.gather(project.writer.read(), asyncio.to_thread(project.diary.read))
+    state, log = await both(project.writer.read(), asyncio.to_thread(project.diary.read))
     known, found = diary.fold(log.records), await asyncio.to_thread(due, project, state)
     fresh = {each.name: diary.first_wanted(known, [each], found, current=0) for each in project.file.receivers}
     return {

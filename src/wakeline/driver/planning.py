@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Mapping
 
@@ -11,6 +10,7 @@ from wakeline.core.model import Order, Presence
 from wakeline.core.presence import Answer
 from wakeline.core.state import State
 from wakeline.driver.admitting import Wish, admit
+from wakeline.driver.crowd import both
 from wakeline.driver.looking import Seen, look
 from wakeline.driver.project import Project
 
@@ -47,7 +47,7 @@ class Plan:
 async def plan(project: Project, wish: Wish) -> Plan:
     """Ask the ledger and every machine, and say what deploy would do. Raises Usage for a commit that is none."""
     commit = project.code.resolve(wish.commit, checkout=project.checkout)
-    state, seen = await asyncio.gather(project.writer.read(), look(project))
+    state, seen = await both(project.writer.read(), look(project))
     pins = project.pins(commit)
     answer = admit(project, state, wish, commit, pins)
     notes = _notes(state)
