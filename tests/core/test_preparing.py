@@ -8,7 +8,7 @@ from core.fleets import FRONTEND, SCHEDULER, asleep, awake, failed, ok, refused,
 from wakeline.core.commands import Knock, Prepare
 from wakeline.core.events import Finished, OnceWanted, Prepared, StopAsked
 from wakeline.core.model import SCRIPT, Layout, Order, Outcome, Step
-from wakeline.core.rollout import PREPARE_AT_ONCE
+from wakeline.core.rollout import PREPARE_AT_ONCE, starts_early
 
 BOTH = frozenset({"scheduler", "uat"})
 
@@ -159,3 +159,24 @@ def test_one_whose_order_comes_next_looks_at_the_ledger_ahead_also_when_it_has_p
 def test_one_that_still_prepares_when_its_order_is_due_is_not_asked_twice():
     walk, _ = take(rollout(preparable=BOTH), awake("scheduler"), awake("uat"))
     assert prepares(take(walk, ok("scheduler"))[1]) == []
+
+
+def test_only_as_many_of_a_stage_prepare_as_get_their_orders_at_once():
+    """On each of five hundred machines an agent would wait for a turn that is minutes away, and end before it comes."""
+    names = [f"n{number}" for number in range(5)]
+    walk = rollout(SCHEDULER, stage("many", *names), at_once={"many": 2}, preparable=frozenset(names))
+    walk, commands = take(walk, awake("scheduler"), asleep("n0"), *(awake(name) for name in names[1:]))
+    assert prepares(commands) == ["n1", "n2"]
+    _, commands = take(walk, Prepared("n1"), Prepared("n2"), ok("scheduler"))
+    assert (sent(commands), prepares(commands)[2:]) == (["n1", "n2"], ["n3", "n4"])
+
+
+def test_only_as_many_agents_of_a_stage_wait_for_their_order_as_get_it_at_once():
+    names = ("n0", "n1", "n2")
+    walk = rollout(SCHEDULER, stage("many", *names), at_once={"many": 2}, held={"n1": "somebody works on it"})
+    assert [starts_early(walk, name, waiting=()) for name in names] == [True, False, True]
+    assert [starts_early(walk, "n2", waiting=waiting) for waiting in (("n0",), ("n0", "n1"), ("n2",))] == [
+        True,
+        False,
+        False,
+    ]

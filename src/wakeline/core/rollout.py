@@ -20,7 +20,7 @@ The rollout says what to do; the driver does it. A record comes before the act t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from wakeline.core.commands import Command, End, GiveClaim, Knock, Prepare, Send, Stop, Write
@@ -100,6 +100,16 @@ def nobody_waits_for(rollout: Rollout) -> tuple[str, ...]:
             runs = any(outcome.passed for outcome in rollout.results.values())
             return tuple(left) if runs and len(silent) == len(left) and all(may_sleep) else ()
     return ()
+
+
+def starts_early(rollout: Rollout, name: str, *, waiting: Container[str]) -> bool:
+    """Whether an agent is started on a machine that has answered before it has its order: as many of a stage as get
+    theirs at once. `waiting` are machines that have one.
+    """
+    stage = next(each for each in rollout.walked if name in each.machines)
+    others = sum(each in waiting for each in stage.machines)
+    known = name in rollout.reached_before and name not in rollout.held
+    return known and name not in waiting and others < rollout.at_once.get(stage.name, 10)
 
 
 def begin(rollout: Rollout) -> tuple[Rollout, list[Command]]:
@@ -236,7 +246,7 @@ def _prepare(rollout: Rollout) -> tuple[Rollout, list[Command]]:
     """What machines that must wait may do meanwhile, once each. Nothing for a release that will not come to them."""
     if rollout.stopping or any(outcome in BAD for outcome in rollout.results.values()):
         return rollout, []
-    waiting = [name for stage in _not_over(rollout) for name in stage.machines if _may_prepare(rollout, name)]
+    waiting = [name for stage in _not_over(rollout) for name in _next_of(rollout, stage) if _may_prepare(rollout, name)]
     names = waiting[: max(0, PREPARE_AT_ONCE - len(rollout.preparing))]
     return _asked_to_prepare(rollout, names), [Prepare(name) for name in names]
 
@@ -254,11 +264,21 @@ def _not_over(rollout: Rollout) -> tuple[StagePlan, ...]:
     return ()
 
 
+def _next_of(rollout: Rollout, stage: StagePlan) -> list[str]:
+    """The machines of a stage that are there and wait for their turn, as many as have it at once: the others' would be
+    too far away for an agent that waits.
+    """
+    over = {*rollout.results, *rollout.running, *rollout.held}
+    there = [name for name in stage.machines if name not in over and _is_awake(rollout, name)]
+    return there[: rollout.at_once.get(stage.name, 10)]
+
+
+def _is_awake(rollout: Rollout, name: str) -> bool:
+    return name in rollout.knocks and rollout.knocks[name].answer is Answer.AWAKE and name in rollout.reached_before
+
+
 def _may_prepare(rollout: Rollout, name: str) -> bool:
-    knock = rollout.knocks.get(name)
-    is_there = knock is not None and knock.answer is Answer.AWAKE and name in rollout.reached_before
-    is_busy = name in rollout.held or name in rollout.running or name in rollout.results
-    return is_there and not is_busy and name in rollout.preparable and name not in rollout.prepared
+    return name in rollout.preparable and name not in rollout.prepared
 
 
 def _is_blocked(rollout: Rollout, stage: StagePlan) -> bool:

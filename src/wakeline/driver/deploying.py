@@ -169,10 +169,12 @@ class _Desk:
     def _knock_early(self, state: State) -> None:
         """Connect and start agents beside the first push. No machine is told of a release before the lease is ours."""
         reached = _reached_before(state, self._project.file.fleet)
-        for machine in self._project.file.fleet.machines:
-            starts = machine.name in reached and not state.why_on_hold(machine.name)
-            way = self._project.transport_of(machine)
-            self._early[machine.name] = knock_early(machine, way, starts_agent=starts)
+        for stage in self._project.file.fleet.stages:
+            for number, machine in enumerate(stage.machines):
+                known = machine.name in reached and not state.why_on_hold(machine.name)
+                way = self._project.transport_of(machine)
+                starts = known and number < stage.at_once
+                self._early[machine.name] = knock_early(machine, way, starts_agent=starts)
 
     async def let_go(self) -> None:
         """Close what was knocked at and not walked to."""

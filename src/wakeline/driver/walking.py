@@ -323,7 +323,7 @@ class Walk:
 
     def _begin_agent(self, name: str) -> None:
         """Start the agent beside the records: it waits for its order, and nothing of the release runs before that."""
-        if name in self.rollout.reached_before and name not in self.rollout.held and name not in self._agents:
+        if rollout.starts_early(self.rollout, name, waiting=self._agents):
             self._kept_for(name, self._converse(name))
 
     def _kept_for(self, name: str, agent: Coroutine[Any, Any, Waiting]) -> None:
@@ -346,9 +346,10 @@ class Walk:
             self._events.put_nowait(Prepared(name, gone))
 
     async def _ahead(self, name: str, starting: asyncio.Future[Waiting] | None, *, due: bool) -> Waiting:
-        if starting is None or not self._holder.may_act():
+        if not self._holder.may_act():
             raise Lost("nothing is prepared now")
-        conversation = (await starting).conversation
+        waiting = await starting if starting is not None else await self._converse(name)
+        conversation = waiting.conversation
         conversation.silence_s = self._silence_s(name)
         order, packs = self._party.orders[name], self._party.packs
         more = {"stamp": self._as_it_stands(name)["stamp"]} if due else {}
