@@ -49,6 +49,9 @@ _CLOSING_S = 5.0
 _HOPS_MAX = 8
 _HANDSHAKES_AT_ONCE = 32  # each is 20 ms of ours: of five hundred at once the last would be late by our own doing
 _PATIENCE = 2  # what has answered is no sleeper, and is given more time than silence is
+_LOGIN_S = (
+    30.0  # sshd gives it two minutes (LoginGraceTime in sshd_config(5)); on a busy host it starts a few processes
+)
 _HOME = "/var/lib/wakeline"
 
 
@@ -110,7 +113,7 @@ class SshTransport:
                 path["sock"] = await way.open_tcp(host, port, family=options.family, limit_s=limit_s, enough=enough)
             async with _turn():
                 connecting = asyncssh.connect(options.host or address.host, options=options, **path)
-                connection = await asyncio.wait_for(connecting, shake_s)
+                connection = await _opened(asyncio.ensure_future(connecting), seen=seen, limit_s=shake_s)
         except BaseException as error:
             if "sock" in path:
                 path["sock"].close()
@@ -239,10 +242,27 @@ def _not_reached(asyncssh: Any, error: BaseException, name: str, *, seen: _Seen,
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return NotReached(Phase.HOST_KEY, f"{name} and we have no algorithm in common: {text}")
     if isinstance(error, (asyncio.TimeoutError, asyncssh.Error, OSError)):
-        cause = f"no answer within {limit_s:g} s" if isinstance(error, asyncio.TimeoutError) else text
+        waited_s = max(limit_s, _LOGIN_S) if seen.phase is Phase.LOGIN else limit_s
+        cause = f"no answer within {waited_s:g} s" if isinstance(error, asyncio.TimeoutError) else text
         hint = "it closed before the login was complete: is it still booting, or is the account locked?"
         return NotReached(seen.phase, cause, hint=hint, may_pass=True)
     return None
+
+
+async def _opened(
+    connecting: asyncio.Future[asyncssh.SSHClientConnection], *, seen: _Seen, limit_s: float
+) -> asyncssh.SSHClientConnection:
+    """The connection. A server that has shown its banner and its host key in time is given longer for the login."""
+    try:
+        await asyncio.wait({connecting}, timeout=limit_s)
+        if not connecting.done() and seen.phase is Phase.LOGIN:
+            await asyncio.wait({connecting}, timeout=max(0.0, _LOGIN_S - limit_s))
+        if not connecting.done():
+            raise asyncio.TimeoutError
+        return connecting.result()
+    finally:
+        connecting.cancel()
+        await asyncio.wait({connecting})
 
 
 _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
