@@ -10,7 +10,7 @@ from wakeline.cli.result import Result
 from wakeline.cli.teller import telling
 from wakeline.core.model import Fleet
 from wakeline.core.records import Draft
-from wakeline.core.state import State
+from wakeline.core.state import NO_REASON, State
 from wakeline.driver.leasing import until_settleable
 from wakeline.driver.progress import Tell
 from wakeline.driver.project import Project, open_project
@@ -33,9 +33,7 @@ def run(folder: Path, *, what: str, machine: str = "", why: str = "", step: str 
         whose = machine or "the fleet"
         now = f"wakeline catch-up {machine}"
         if what == "hold":
-            said.append(
-                f"{whose} is on hold: {why or 'no reason given'}; lift it with: wakeline unhold {machine}".rstrip()
-            )
+            said.append(f"{whose} is on hold: {why or NO_REASON}; lift it with: wakeline unhold {machine}".rstrip())
             return [Draft("held", {**meant, "why": why})]
         said.append(f"{whose} is no longer on hold{f'; it looks at its timer, or now: {now}' if machine else ''}")
         return [Draft("unheld", {**meant})]

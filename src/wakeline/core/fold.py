@@ -22,7 +22,7 @@ from typing import Any
 from wakeline.core.archive import SHELF, Archive
 from wakeline.core.model import Outcome, Presence
 from wakeline.core.records import RECORD_VERSION, BadLog, Record
-from wakeline.core.state import Claim, Lease, MachineResult, Release, Request, StagePlan, State
+from wakeline.core.state import NO_REASON, Claim, Lease, MachineResult, Release, Request, StagePlan, State
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", re.ASCII)
 _ANY_TIME = "~"  # later than any: a time that cannot be read may be any
@@ -292,7 +292,7 @@ def _resolved(folding: dict[str, Any], record: Record) -> None:
 
 
 def _held(folding: dict[str, Any], record: Record) -> None:
-    folding["holds"][_named(folding, record)] = str(record.body.get("why") or "no reason given")
+    folding["holds"][_named(folding, record)] = str(record.body.get("why") or NO_REASON)
 
 
 def _unheld(folding: dict[str, Any], record: Record) -> None:

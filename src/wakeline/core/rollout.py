@@ -109,7 +109,7 @@ def starts_early(rollout: Rollout, name: str, *, waiting: Container[str]) -> boo
     stage = next(each for each in rollout.walked if name in each.machines)
     others = sum(each in waiting for each in stage.machines)
     known = name in rollout.reached_before and name not in rollout.held
-    return known and name not in waiting and others < rollout.at_once.get(stage.name, 10)
+    return known and name not in waiting and others < _at_once(rollout, stage)
 
 
 def begin(rollout: Rollout) -> tuple[Rollout, list[Command]]:
@@ -269,11 +269,16 @@ def _next_of(rollout: Rollout, stage: StagePlan) -> list[str]:
     too far away for an agent that waits.
     """
     over = {*rollout.results, *rollout.running, *rollout.held}
-    there = [name for name in stage.machines if name not in over and _is_awake(rollout, name)]
-    return there[: rollout.at_once.get(stage.name, 10)]
+    there = [name for name in stage.machines if name not in over and _is_there(rollout, name)]
+    return there[: _at_once(rollout, stage)]
 
 
-def _is_awake(rollout: Rollout, name: str) -> bool:
+def _at_once(rollout: Rollout, stage: StagePlan) -> int:
+    return rollout.at_once.get(stage.name, 10)
+
+
+def _is_there(rollout: Rollout, name: str) -> bool:
+    """Whether it is awake, and has been set up."""
     return name in rollout.knocks and rollout.knocks[name].answer is Answer.AWAKE and name in rollout.reached_before
 
 
@@ -328,11 +333,11 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
             rollout, more = _settle(rollout, _on_hold(rollout, name))
         elif rollout.stopping:
             rollout, more = _settle(rollout, Finished(name, Outcome.WITHHELD, f"stopped: {rollout.stopping}"))
-        elif knock.answer is not Answer.AWAKE or name not in rollout.reached_before:
+        elif not _is_there(rollout, name):
             rollout, more = _settle(rollout, _unreached(rollout, stage, knock))
         elif _waits_for_the_lead(rollout, stage, name):
             continue
-        elif sum(each in rollout.running for each in stage.machines) < rollout.at_once.get(stage.name, 10):
+        elif sum(each in rollout.running for each in stage.machines) < _at_once(rollout, stage):
             rollout = dataclasses.replace(rollout, running=rollout.running | {name})
             more = []
             sends.append(Send(name))

@@ -15,6 +15,8 @@ from wakeline.core.archive import SHELF, newest_first, of_release
 from wakeline.core.model import Outcome
 from wakeline.core.records import GENESIS, Record
 
+NO_REASON = "no reason given"
+
 
 @dataclasses.dataclass(frozen=True)
 class StagePlan:

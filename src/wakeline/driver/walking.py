@@ -401,7 +401,7 @@ class Walk:
             return False
         with contextlib.suppress(WakelineError):  # no news: it is withheld all the same
             now = await self._holder.writer.read()
-            return any(each in now.holds for each in ("", *now.names_of(name)))
+            return "" in now.holds or bool(now.why_on_hold(name))
         return False
 
     def _hear(self, order: Order, event: dict[str, Any], *, held: bool = False) -> None:
