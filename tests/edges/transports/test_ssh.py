@@ -298,6 +298,13 @@ def test_known_hosts_may_be_where_the_users_settings_say(server, client, tmp_pat
 # --- each phase by a fault of its own ---
 
 
+def test_a_command_that_says_no_address_in_time_is_told_with_the_time_that_it_had(client, monkeypatch):
+    monkeypatch.setattr(way, "_ASKED_S", 0.2)
+    found = fault(client(known=""), machine=Machine("web", "cmd:sleep 60"), limit_s=0.1)
+    said = "`sleep 60` did not say an address: no answer within 0.2 s"
+    assert (found.phase, found.cause) == (Phase.ADDRESS, said), found
+
+
 @pytest.mark.parametrize("address", ["cmd:false", "cmd:echo one two", "cmd:/no/such/program"])
 def test_phase_address(client, address):
     assert fault(client(known=""), Machine("web", address)).phase is Phase.ADDRESS

@@ -6,6 +6,7 @@ asyncssh would do all three, and report them in one class of error with what com
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
 import os
@@ -21,6 +22,7 @@ from wakeline.edges.transports import NotReached
 QUIET_S = 2.0  # a first packet that was lost is sent again after one
 _AGAIN_S = 1.0
 _ASKED_S = 30.0
+_ENDS_S = 1.0
 _SILENCE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.ETIMEDOUT)
 
 
@@ -51,16 +53,19 @@ async def address_of(machine: Machine, *, limit_s: float) -> Address:
 
 
 async def _ask_for_address(command: str, *, limit_s: float) -> str:
-    pipe = asyncio.subprocess.PIPE
+    pipe, waits_s = asyncio.subprocess.PIPE, max(limit_s, _ASKED_S)
     child = None
     try:
         child = await asyncio.create_subprocess_exec(*shlex.split(command), stdout=pipe, stderr=pipe)
-        out, err = await asyncio.wait_for(child.communicate(), max(limit_s, _ASKED_S))
+        out, err = await asyncio.wait_for(child.communicate(), waits_s)
     except (OSError, ValueError, asyncio.TimeoutError) as error:
-        raise NotReached(Phase.ADDRESS, f"`{command}` did not say an address: {error or 'no answer'}") from error
+        why = str(error) or f"no answer within {waits_s:g} s"
+        raise NotReached(Phase.ADDRESS, f"`{command}` did not say an address: {why}") from error
     finally:
         if child is not None and child.returncode is None:
-            child.kill()
+            with contextlib.suppress(ProcessLookupError, asyncio.TimeoutError):  # its own children may keep its pipes
+                child.kill()
+                await asyncio.wait_for(child.wait(), _ENDS_S)
     words = out.decode("utf-8", "replace").split()
     if child.returncode or len(words) != 1:
         said = err.decode("utf-8", "replace").strip()[-200:] or "it printed no single word"
