@@ -9,6 +9,7 @@ from wakeline.core.commands import End, GiveClaim, Knock, Send, Stop, Write
 from wakeline.core.events import CheckedIn, Finished, OnceEnded, OnceVerified, OnceWanted, StopAsked
 from wakeline.core.model import Outcome
 from wakeline.core.rollout import ImpossibleEvent, advance, begin, nobody_waits_for
+from wakeline.core.state import StagePlan
 
 
 def test_every_machine_is_knocked_on_at_once():
@@ -171,6 +172,27 @@ def test_at_once_bounds_how_many_go_side_by_side():
     assert sent(commands) == ["a", "b"]
     _, commands = take(walk, ok("b"))
     assert sent(commands) == ["c"]
+
+
+class Counted(tuple):
+    """A stage's machines, and how often somebody went over them."""
+
+    times = 0
+
+    def __iter__(self):
+        type(self).times += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("waiting", [10, 200])
+def test_machines_that_wait_for_their_turn_cost_one_look_each_and_not_one_at_all_others(waiting, monkeypatch):
+    names = [f"m{number}" for number in range(waiting + 2)]
+    walk = rollout(StagePlan("all", Counted(names), frozenset(), gates=False), at_once={"all": 2})
+    walk, _ = take(walk, *map(awake, names))
+    monkeypatch.setattr(Counted, "times", 0)
+    _, commands = take(walk, ok("m0"))
+    assert sent(commands) == ["m2"]
+    assert Counted.times < 10  # went over all of them as often as machines waited: four seconds with five hundred
 
 
 def test_a_rollback_to_what_passed_before_walks_on_over_a_broken_gate():

@@ -324,6 +324,7 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
     """Hand orders to the machines that answered; settle the others by what the knock found."""
     commands: list[Command] = []
     sends: list[Command] = []
+    turns = _at_once(rollout, stage) - sum(name in rollout.running for name in stage.machines)
     for name in stage.machines:
         knock = rollout.knocks.get(name)
         held = name in rollout.held
@@ -337,7 +338,7 @@ def _start(rollout: Rollout, stage: StagePlan) -> tuple[Rollout, list[Command]]:
             rollout, more = _settle(rollout, _unreached(rollout, stage, knock))
         elif _waits_for_the_lead(rollout, stage, name):
             continue
-        elif sum(each in rollout.running for each in stage.machines) < _at_once(rollout, stage):
+        elif turns > len(sends):
             rollout = dataclasses.replace(rollout, running=rollout.running | {name})
             more = []
             sends.append(Send(name))
