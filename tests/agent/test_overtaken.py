@@ -32,7 +32,9 @@ class SlowLedger:
             raise LedgerError("no answer")
         return self.stands_at
 
-    def read_if_moved(self, _since: str, **_held) -> Log:
+    def read_unless(self, known, **_held) -> Log | None:
+        if known(self.stands_at):
+            return None
         seconds, count = self.reads.pop(0)
         self.now_s += seconds
         return Log(RECORDS[count - 1].hash, RECORDS[:count])
@@ -103,13 +105,13 @@ def test_a_look_that_will_soon_count_no_longer_is_made_anew_beside_other_work(lo
 
 def test_a_look_that_brought_no_news_is_made_again_though_it_was_just_now(look, monkeypatch):
     watch, ledger = look((0.1, 2))
-    read = ledger.read_if_moved
+    read = ledger.read_unless
 
-    def cannot(_since, **_held):
-        monkeypatch.setattr(ledger, "read_if_moved", read)
+    def cannot(_known, **_held):
+        monkeypatch.setattr(ledger, "read_unless", read)
         raise LedgerError("no answer")
 
-    monkeypatch.setattr(ledger, "read_if_moved", cannot)
+    monkeypatch.setattr(ledger, "read_unless", cannot)
     watch.check()
     watch.begin()
     with pytest.raises(Interrupted, match="rollout 2 has taken over"):
@@ -165,3 +167,67 @@ def test_a_look_at_another_app_s_ledger_says_nothing(look, tmp_path):
     durable.write_json(watch.home.folder / "config.json", {"ledger": "slow"})
     with pytest.raises(Interrupted, match="rollout 2 has taken over"):
         watch.check()
+
+
+@dataclasses.dataclass
+class Runner:
+    """Answers what it is asked with the same words, each time."""
+
+    word: dict
+    asked: list[str] = dataclasses.field(default_factory=list)
+
+    def ask(self, stamp: str, *, timeout_s: float) -> dict:
+        assert timeout_s < FRESH_S, "the look would be too old by then"
+        self.asked.append(stamp)
+        return self.word
+
+
+KNOWN = {"known": True, "barrier": 7}
+
+
+def test_a_ledger_that_moved_is_read_by_nobody_where_the_runner_knows_it_and_is_asked_about_once(look):
+    watch, ledger = look()
+    runner = Runner(KNOWN)
+    ledger.stands_at = "s2"
+    watch = dataclasses.replace(watch, stamp="s1", runner=runner)
+    watch.check()
+    ledger.now_s += 2 * FRESH_S
+    watch.check()
+    assert runner.asked == ["s2"]
+    assert watch.barrier() == 7
+
+
+def test_the_runner_is_asked_about_what_an_early_look_found(look):
+    watch, ledger = look()
+    runner = Runner(KNOWN)
+    ledger.stands_at = "s3"
+    watch = dataclasses.replace(early(watch, told="s1", stamp="s2"), runner=runner)
+    watch.check()
+    assert runner.asked == ["s3"]
+
+
+@pytest.mark.parametrize("word", [{}, {"known": False}, {"known": "yes"}, {"known": None}])
+def test_law_8_a_ledger_that_moved_is_read_where_the_runner_does_not_say_that_it_knows_it(look, word):
+    watch, ledger = look((0.1, 2))
+    ledger.stands_at = "s2"
+    watch = dataclasses.replace(watch, stamp="s1", runner=Runner(word))
+    with pytest.raises(Interrupted, match="rollout 2 has taken over"):
+        watch.check()
+
+
+def test_law_8_a_runner_that_had_something_against_the_order_as_it_sent_it_is_not_asked(look):
+    watch, ledger = look((0.1, 2))
+    runner = Runner(KNOWN)
+    ledger.stands_at = "s2"
+    watch = dataclasses.replace(watch, stamp="", runner=runner)
+    with pytest.raises(Interrupted, match="rollout 2 has taken over"):
+        watch.check()
+    assert runner.asked == []
+
+
+@pytest.mark.parametrize("barrier", ["9", None, {}])
+def test_a_barrier_that_is_no_number_is_none(look, barrier):
+    watch, ledger = look()
+    ledger.stands_at = "s2"
+    watch = dataclasses.replace(watch, stamp="s1", runner=Runner({"known": True, "barrier": barrier}))
+    assert watch.barrier() == 0

@@ -16,7 +16,10 @@ from sim.loop import Process
 from sim.machine import Box
 from wakeline.core import carrying_out
 from wakeline.core.model import Order, Outcome
+from wakeline.edges.ledgers import Log
 from wakeline.errors import Interrupted, LedgerError
+
+ANSWER_S = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Acting:
         self._stamp = ""
         self._early: tuple[float, str, asyncio.Task[str]] | None = None
         self._order: Order | None = None
+        self._asked: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
+        self._barrier = 0
+        if wire is not None:
+            wire.to_agent.aside = self._is_answer
 
     @property
     def order(self) -> Order:
@@ -124,23 +131,51 @@ class Acting:
         if not self._fence:
             return 0
         try:
-            log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read_if_moved, self._stamp)
+            log = await self._read_unless_known()
         except LedgerError:
-            return 0
-        return self.world.folded(log).barrier if log else 0
+            return self._barrier
+        return max(self.world.folded(log).barrier if log else 0, self._barrier)
 
     async def _overtaken(self, early: tuple[float, str, asyncio.Task[str]] | None) -> str:
         if early is not None:
-            if carrying_out.nothing_new(await early[2], told=early[1], stamp=self._stamp):
+            found = await early[2]
+            nothing_new = carrying_out.nothing_new(found, told=early[1], stamp=self._stamp)
+            if nothing_new or await self._runner_knows(found):
                 self._heard = True
                 return ""
             self._looked_s = self.world.loop.now
         self._heard = False
         try:
-            log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read_if_moved, self._stamp)
+            log = await self._read_unless_known()
         except LedgerError:
             return ""
         self._heard = True
         if log is None:
             return ""
         return carrying_out.overtaken(self.world.folded(log), machine=self.order.machine, fence=self._fence)
+
+    async def _read_unless_known(self) -> Log | None:
+        """See Ledger.read_unless."""
+        log = await asyncio.to_thread(self.world.ledger_of(self.box.name).read)
+        known = self._stamp and (log.tip == self._stamp or await self._runner_knows(log.tip))
+        return None if known else log
+
+    async def _runner_knows(self, found: str) -> bool:
+        if not (self._stamp and found and self.wire):
+            return False
+        answer = self._asked[found] = self.world.loop.create_future()
+        self.say("ledger_at", stamp=found)
+        await asyncio.wait({answer}, timeout=ANSWER_S)
+        self._asked.pop(found, None)
+        if not answer.done() or not answer.result()["known"]:
+            return False
+        self._barrier = max(self._barrier, answer.result()["barrier"])
+        self._stamp = found
+        return True
+
+    def _is_answer(self, word: Mapping[str, Any]) -> bool:
+        """Answers are heard beside everything else, as wakeline.agent.wire has it."""
+        asked = self._asked.get(word.get("stamp", "")) if word.get("do") == "stands" else None
+        if asked is not None and not asked.done():
+            asked.set_result(word)
+        return word.get("do") == "stands"

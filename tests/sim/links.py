@@ -10,7 +10,7 @@ import asyncio
 import collections
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sim.loop import Loop, Process
@@ -32,11 +32,12 @@ class Mailbox:
     loop: Loop
     items: collections.deque[Message] = dataclasses.field(default_factory=collections.deque)
     closed: bool = False
+    aside: Callable[[Message], bool] | None = None
     _waiter: asyncio.Future[None] | None = None
 
     def put(self, item: Message) -> None:
-        """Something arrives; behind the end of a stream nothing does."""
-        if not self.closed:
+        """Something arrives; behind the end of a stream nothing does. `aside` may take it before its reader does."""
+        if not self.closed and not (self.aside and self.aside(item)):
             self.items.append(item)
             self._wake()
 

@@ -402,9 +402,23 @@ MUTANTS = (
     Mutant(
         "a ledger that moved passes for one that did not (in the model)",
         "8",
-        "sim.store:Ledger.read_if_moved",
-        "if log.tip == since",
-        "if since",
+        "sim.acting:Acting._read_unless_known",
+        "log.tip == self._stamp or",
+        "log.tip or",
+    ),
+    Mutant(
+        "a runner answers for a ledger that it has not read",
+        "8",
+        "wakeline.driver.writer:Writer.knows",
+        "if stamp not in self.stamps:",
+        "if False:",
+    ),
+    Mutant(
+        "a runner answers without a look at what stands against the order",
+        "8",
+        "wakeline.driver.walking:Walk._say_whether_known",
+        "state=writer.state, machine=name",
+        "state=State(), machine=name",
     ),
     Mutant(
         "a ledger that does not compare (in the model)",

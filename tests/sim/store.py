@@ -54,11 +54,6 @@ class Ledger:
         """See Ledger.stamp_of."""
         return tip
 
-    def read_if_moved(self, since: str, **_held: Any) -> Log | None:
-        """See Ledger.read_if_moved."""
-        log = self.read()
-        return None if log.tip == since else log
-
     def append(self, records: Sequence[Record], **_held: Any) -> bool:
         """See Ledger.append. An error does not say whether the records have arrived."""
         self._there("push lost")

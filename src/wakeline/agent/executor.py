@@ -72,7 +72,7 @@ class Executor:
         self._home = home
         self._channel = channel
         self._journal = journal
-        self._watch = Watch(home, order.machine, fence, stamp, early)
+        self._watch = Watch(home, order.machine, fence, stamp, early, channel)
         self._way = privileges.present_way(without_sudo=without_sudo, app=order.app, environment=order.environment)
         self._has_pruned = False
         self.releases = Checkout(order, home=home) if order.layout is Layout.IN_PLACE else Releases(order, home=home)

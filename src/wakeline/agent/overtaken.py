@@ -6,7 +6,8 @@ Laws that live here:
 - A hold on the machine or on the fleet stops a rollout that is under way, before its switch.
 
 No ledger is no news (law 11): the order came from a runner that holds the lease, and is carried on. Nor is a ledger
-that still stands where that runner had it when it sent the order: nobody can have written a takeover or a hold.
+that stands where that runner had it when it sent the order, or has had it since, as it says when it is asked: nobody
+can have written a takeover or a hold that it does not know of. In a rollout nearly all records are the runner's own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import dataclasses
 import math
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from wakeline.agent.home import Home
 from wakeline.core.carrying_out import LOOKS, is_fresh, is_young, nothing_new, overtaken
@@ -25,7 +27,10 @@ from wakeline.edges.ledgers import Ledger, Log, Start, open_ledger
 from wakeline.errors import Interrupted, LedgerError
 
 if TYPE_CHECKING:
+    from wakeline.agent.wire import Channel
     from wakeline.core.state import State
+
+_ANSWER_S = 2.0
 
 
 class EarlyLook:
@@ -42,10 +47,14 @@ class EarlyLook:
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
+    def found(self) -> str:
+        """Where the ledger stood, or nothing. Waits for it."""
+        self._thread.join()
+        return self._found
+
     def suffices(self, *, stamp: str) -> bool:
         """Whether it found nothing against an order that was sent when the ledger stood at `stamp`. Waits for it."""
-        self._thread.join()
-        return nothing_new(self._found, told=self._told, stamp=stamp)
+        return nothing_new(self.found(), told=self._told, stamp=stamp)
 
     def _look(self) -> None:
         ledger = _ledger_of(self.home)
@@ -57,7 +66,8 @@ class EarlyLook:
 class Watch:
     """One rollout's right to go on, on one machine. `fence` 0 is a catch-up, which has just read the ledger itself.
 
-    `stamp` is where the ledger stood for the runner that sent the order. `early` is a look from before that.
+    `stamp` is where the ledger stood for the runner that sent the order. `early` is a look from before that. Over
+    `runner` it is asked whether it knows a ledger that has moved since.
     """
 
     home: Home
@@ -65,12 +75,14 @@ class Watch:
     fence: int = 0
     stamp: str = ""
     early: EarlyLook | None = None
+    runner: Channel | None = None
     _look: threading.Thread | None = None
     _looked_s: float = -math.inf
     _answer: str = ""
     _ledger: Ledger | None = None
     _state: State | None = None
     _heard: bool = False
+    _barrier: int = 0
 
     def begin(self) -> None:
         """Start to read beside other work; `check` waits for it. Nothing where a look of just now has brought news."""
@@ -89,7 +101,7 @@ class Watch:
     def barrier(self) -> int:
         """The lowest release that may be gone back to, as the ledger has it now; 0 where there is no news."""
         self._finish_looking()
-        return self._state.barrier if self._state else 0
+        return max(self._state.barrier if self._state else 0, self._barrier)
 
     def check(self) -> None:
         """Raises Interrupted when the order no longer counts. A look that began long ago is made again, and again."""
@@ -114,7 +126,7 @@ class Watch:
 
     def _read(self, early: EarlyLook | None) -> None:
         if early is not None:
-            if early.suffices(stamp=self.stamp):
+            if early.suffices(stamp=self.stamp) or self._runner_knows(early.found()):
                 self._heard = True
                 return
             self._looked_s = time.monotonic()
@@ -123,7 +135,7 @@ class Watch:
             return
         try:
             self._heard = False
-            log = self._ledger.read_if_moved(self.stamp, start=self._remembered)
+            log = self._ledger.read_unless(self._is_known, start=self._remembered)
             self._heard = True
             if log is None:
                 return
@@ -131,6 +143,24 @@ class Watch:
             self._answer = overtaken(self._state, machine=self.machine, fence=self.fence)
         except (LedgerError, BadLog, OSError):
             self._answer = ""
+
+    def _is_known(self, found: str) -> bool:
+        return bool(self.stamp) and (found == self.stamp or self._runner_knows(found))
+
+    def _runner_knows(self, found: str) -> bool:
+        """Whether the runner has had the ledger there, and nothing stands against the order: one question over an open
+        connection, where a fetch, a log and a fold cost six processes. One that had something against it when it sent
+        the order is not asked.
+        """
+        if not (self.stamp and found and self.runner):
+            return False
+        answer: Mapping[str, Any] = self.runner.ask(found, timeout_s=_ANSWER_S)
+        if answer.get("known") is not True:
+            return False
+        barrier = answer.get("barrier")
+        self._barrier = max(self._barrier, barrier if isinstance(barrier, int) else 0)
+        self.stamp = found
+        return True
 
     # Most orders find the ledger where the runner had it, and need nothing of what is imported here.
 

@@ -49,6 +49,8 @@ class Channel:
         self.dropped = 0
         self._is_needed = False
         self._words: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
+        self._answers: dict[str, Mapping[str, Any]] = {}
+        self._answered = threading.Condition()
         self._waiting: collections.deque[bytes] = collections.deque()
         self._waiting_bytes = 0
         self._output_bytes = 0
@@ -88,6 +90,14 @@ class Channel:
                     return None
         return None
 
+    def ask(self, stamp: str, *, timeout_s: float) -> Mapping[str, Any]:
+        """What the runner says of a ledger that stands at `stamp`; empty where no answer comes in time, or at all."""
+        with self._answered:
+            self._answers[stamp] = {}
+            self.send("ledger_at", stamp=stamp)
+            self._answered.wait_for(lambda: self._answers[stamp] or self.contact_lost, timeout=timeout_s)
+            return self._answers.pop(stamp)
+
     def stop(self, why: str) -> None:
         """Ask the run to end early. Safe in a signal handler: no lock is taken."""
         self.stopping = self.stopping or why
@@ -115,11 +125,23 @@ class Channel:
             word = _word(line)
             if word.get("do") == "stop":
                 self.stop(str(word.get("why") or "the runner asked to stop"))
-            self._words.put(word)
+            if word.get("do") == "stands":
+                self._hear_answer(word)
+            else:
+                self._words.put(word)
         self.contact_lost = True
+        with self._answered:
+            self._answered.notify_all()
         if self._is_needed:
             self.stop("the contact was lost")
         self._words.put(None)
+
+    def _hear_answer(self, word: Mapping[str, Any]) -> None:
+        stamp = str(word.get("stamp"))
+        with self._answered:
+            if stamp in self._answers:  # one that nobody waits for any more is of no use
+                self._answers[stamp] = word
+                self._answered.notify_all()
 
     def _speak(self, writer: BinaryIO) -> None:
         while True:

@@ -152,6 +152,7 @@ class Walk:
         self._enough: dict[str, asyncio.Event] = {}
         self._stopped: dict[str, Conversation] = {}
         self._began: dict[str, float] = {}
+        self._answering: set[str] = set()
         self.lost_lease = ""
         self._stopping = ""
         self._bug: BaseException | None = None
@@ -321,6 +322,14 @@ class Walk:
         said = carrying_out.stamp_to_say(stamp, state=writer.state, machine=name, fence=self._holder.fence)
         return {"barrier": writer.state.barrier, "stamp": said}
 
+    async def _say_whether_known(self, name: str, found: str) -> None:
+        """Answer a machine that found the ledger moved: whether we had it there too, with nothing against its order."""
+        writer = self._holder.writer
+        known = found and await writer.knows(found) and self._holder.may_act()
+        said = known and carrying_out.stamp_to_say(found, state=writer.state, machine=name, fence=self._holder.fence)
+        self._answering.discard(name)
+        await self._say(name, {"do": "stands", "stamp": found, "known": bool(said), "barrier": writer.state.barrier})
+
     def _begin_agent(self, name: str) -> None:
         """Start the agent beside the records: it waits for its order, and nothing of the release runs before that."""
         if rollout.starts_early(self.rollout, name, waiting=self._agents):
@@ -420,6 +429,9 @@ class Walk:
             claim = str(event.get("claim", ""))
             ended = OnceEnded(name, step.name, claim, passed, cause[:_CAUSE_MAX], step.breaks_older)
             self._events.put_nowait(ended)
+        elif kind == "ledger_at" and name not in self._answering:  # one at a time, however often it asks
+            self._answering.add(name)
+            self._start(self._say_whether_known(name, str(event.get("stamp", ""))))
         elif kind == "finished":
             self._ended(name, _outcome(event), str(event.get("cause", "")), was=event.get("was"), held=held)
             return
@@ -452,7 +464,7 @@ class Walk:
             self._stopped[command.machine] = conversation
             self._start(self._say(command.machine, {"do": "stop", "why": command.why}))
 
-    async def _say(self, name: str, word: Mapping[str, str]) -> None:
+    async def _say(self, name: str, word: Mapping[str, Any]) -> None:
         conversation = self._conversations.get(name)
         if conversation is None:
             return

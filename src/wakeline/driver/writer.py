@@ -39,6 +39,7 @@ class Writer:
     log: Log | None = None
     state: State = dataclasses.field(default_factory=State)
     one_at_a_time: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
+    stamps: set[str] = dataclasses.field(default_factory=set)
 
     async def read(self) -> State:
         """The present state. Only records that are new since the last read are folded."""
@@ -50,6 +51,15 @@ class Writer:
         async with self.one_at_a_time:
             self.state = State()
             return self._believe(await asyncio.to_thread(self.ledger.read))
+
+    async def knows(self, stamp: str) -> bool:
+        """Whether the log stood there when it was read or written here. What is being written just now is waited for:
+        a machine may have seen it before we have its answer.
+        """
+        if stamp not in self.stamps:
+            async with self.one_at_a_time:
+                return stamp in self.stamps
+        return True
 
     async def write(
         self,
@@ -100,12 +110,14 @@ class Writer:
             raise LedgerError(
                 f"the ledger: {error}", hint="this wakeline is too old for it; nothing was changed"
             ) from error
+        self.stamps.add(self.ledger.stamp_of(self.state.tip))
         return self.state
 
     def _append(self, records: tuple[Record, ...]) -> State:
         before = self.log or Log()
         self.log = Log(records[-1].hash, before.records + records, start=before.start)
         self.state = fold(records, start=self.state)
+        self.stamps.add(self.ledger.stamp_of(self.state.tip))
         if self.seen is not None and memory.last_seen(self.seen) == records[0].previous:
             memory.remember(self.log.tip, place=self.seen)  # else another runner of this user has seen more
         return self.state

@@ -75,8 +75,8 @@ class Ledger(Protocol):
     def stamp_of(self, tip: str) -> str:
         """The stamp of the log that ends in this record, where that is how it was last seen here; else nothing."""
 
-    def read_if_moved(self, since: str, *, start: From | None = None) -> Log | None:
-        """The log as `read` has it, or None where it still stands at that stamp. Costs one look then."""
+    def read_unless(self, known: Callable[[str], bool], *, start: From | None = None) -> Log | None:
+        """The log as `read` has it, or None where the stamp that it stands at is `known`. Costs one look then."""
 
     def append(
         self,

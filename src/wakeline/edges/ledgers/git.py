@@ -80,12 +80,12 @@ class GitLedger:
         log = self._log
         return log.stamp if log.tip == tip else ""
 
-    def read_if_moved(self, since: str, *, start: From | None = None) -> Log | None:
-        """See Ledger.read_if_moved."""
+    def read_unless(self, known: Callable[[str], bool], *, start: From | None = None) -> Log | None:
+        """See Ledger.read_unless."""
 
         def look() -> Log | None:
             tip = self._remote_tip()
-            return None if since and tip == since else self._read_from(start, tip)
+            return None if known(tip) else self._read_from(start, tip)
 
         return self._soundly(look)
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wakeline.core.records import GENESIS, BadLog, Record, verify
@@ -58,10 +58,10 @@ class SqliteLedger:
         """See Ledger.stamp_of."""
         return tip
 
-    def read_if_moved(self, since: str, *, start: From | None = None) -> Log | None:
-        """See Ledger.read_if_moved."""
+    def read_unless(self, known: Callable[[str], bool], *, start: From | None = None) -> Log | None:
+        """See Ledger.read_unless."""
         del start
-        return None if since and self.stamp() == since else self.read()
+        return None if known(self.stamp()) else self.read()
 
     def append(
         self,
