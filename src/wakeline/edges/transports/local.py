@@ -17,6 +17,8 @@ from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
 from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, exchange, folder_of, place
 
+_ENDS_S = 5.0
+
 
 class LocalTransport:
     """Reaches machines whose address is `local:FOLDER`."""
@@ -101,8 +103,9 @@ class LocalConnection:
                 await child.wait()
         finally:
             if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):  # it ended in this very moment
+                with contextlib.suppress(ProcessLookupError, asyncio.TimeoutError):  # it ended in this very moment
                     child.kill()
+                    await asyncio.wait_for(child.wait(), _ENDS_S)
         return child.returncode or 0, out, err
 
     async def close(self) -> None:
