@@ -7,6 +7,7 @@ one shell script, the same for every tool.
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -126,6 +127,12 @@ class Machines:
         self.behind: dict[str, tuple[str, int]] = {}
         self._stages = stages
         self._tools: list[str] = []
+
+    def some(self, count: int) -> Machines:
+        """The first of them, as a bench of its own among the others."""
+        few = copy.copy(self)
+        few.all, few.awake, few.on_demand = self.all[:count], self.awake[:count], []
+        return few
 
     def boot(self) -> None:
         """Switch all of them on."""

@@ -16,8 +16,9 @@ class Raw:
 
     name = "raw"
 
-    def __init__(self, *, at_once: int = 1000) -> None:
+    def __init__(self, *, name: str = "", at_once: int = 1000) -> None:
         self._at_once = at_once
+        self.name = name or self.name
 
     def ensure(self) -> str:
         return subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr.split(",")[0].strip()
