@@ -13,7 +13,7 @@ from one_machine import Talk, step, until
 
 from wakeline.agent import removing, repository
 from wakeline.agent.home import home_of
-from wakeline.agent.layout import Releases
+from wakeline.agent.layout import FORGOTTEN_TOGETHER, Releases
 
 pytestmark = pytest.mark.slow
 
@@ -94,11 +94,17 @@ def test_neither_the_last_word_nor_the_next_order_waits_for_the_removal_of_old_r
     assert sorted(each.name for each in (box.path / "releases").iterdir()) == ["2", "3", "4"]
 
 
-def test_the_code_s_copy_forgets_what_was_pruned(box):
-    for number in range(1, 5):
+def test_the_code_s_copy_forgets_what_was_pruned_some_releases_at_a_time(box):
+    def remembered() -> list[list[str]]:
+        places = ("refs/wakeline/releases", "worktrees")
+        return [sorted(each.name for each in (box.path / "repository.git" / place).iterdir()) for place in places]
+
+    last = 2 + FORGOTTEN_TOGETHER
+    for number in range(1, last):
         box.run(box.order(number, box.commit(f"v{number}"), keep=2))
-    for place in ("refs/wakeline/releases", "worktrees"):
-        assert sorted(each.name for each in (box.path / "repository.git" / place).iterdir()) == ["3", "4"]
+    assert remembered() == [[str(number) for number in range(1, last)]] * 2
+    box.run(box.order(last, box.commit("the last"), keep=2))
+    assert remembered() == [[str(last - 1), str(last)]] * 2
 
 
 def test_a_release_that_is_laid_out_anew_keeps_the_name_of_its_commit(box):

@@ -107,9 +107,11 @@ def fetch(
     repository: Path, *, url: str, commit: str, branch: str, pin: str, shallow: bool = True, handed: bytes = b""
 ) -> None:
     """Bring one commit here and pin it as `pin`. Costs no contact when it is here already, or in the pack `handed`."""
-    if not has_commit(repository, check_commit(commit)):
-        if handed and shallow and _take(repository, handed, commit=commit, pin=pin):
-            return
+    check_commit(commit)
+    lacks = not (repository / "objects" / commit[:2] / commit[2:]).exists()  # or has it in a pack, which costs a git
+    if lacks and handed and shallow and _take(repository, handed, commit=commit, pin=pin):
+        return
+    if not has_commit(repository, commit):
         _fetch(repository, url=url, commit=commit, branch=branch, pin=pin, shallow=shallow)
     else:
         git(["update-ref", "--end-of-options", pin, commit], at=repository)
@@ -147,6 +149,14 @@ def changed_paths(work_tree: Path) -> list[str]:
     return [os.fsdecode(entry[3:]) for entry in raw.split(b"\0") if entry]
 
 
+def work_trees(repository: Path) -> list[str]:
+    """The records of its work trees, those of folders that are gone as well: gitrepository-layout(5)."""
+    try:
+        return [each.name for each in (repository / "worktrees").iterdir()]
+    except FileNotFoundError:
+        return []
+
+
 def forget(repository: Path, *, below: str, but: Collection[str]) -> None:
     """Take away refs and the records of work trees whose folders are gone."""
     refs = git(["for-each-ref", "--format=%(refname)", below], at=repository).decode("utf-8", "replace").split()
@@ -164,13 +174,14 @@ def _take(repository: Path, pack: bytes, *, commit: str, pin: str) -> bool:
     """
     file = repository / "shallow"
     before = file.read_text() if file.exists() else ""
-    durable.write_bytes(file, f"{before}{commit}\n".encode())
+    if commit not in before.split():
+        durable.write_bytes(file, f"{before}{commit}\n".encode())
     try:
         git(["unpack-objects", "-q", "--strict"], at=repository, feed=pack)
         git(["update-ref", "--end-of-options", pin, commit], at=repository)
         return True
     except GitFailed:
-        durable.write_bytes(file, before.encode()) if before else file.unlink()
+        durable.write_bytes(file, before.encode()) if before else file.unlink(missing_ok=True)
         return False
 
 
