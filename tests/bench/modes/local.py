@@ -24,7 +24,7 @@ name = "only"
 [[stage.machine]]
 name = "one"
 address = "local:{root}/machine"
-presence = "always"
+presence = "on-demand"
 
 [[service]]
 name = "app"
@@ -49,6 +49,11 @@ class LocalFleet:
         self.git("config", "user.email", "ann@localhost")
         (self.checkout / "wakeline.toml").write_text(_FILE.format(root=root))
         self.deploy("one", setup=True)
+
+    def switch(self, *, off: bool) -> None:
+        """The machine's power switch."""
+        place = self.root / "machine" / "asleep"
+        place.touch() if off else place.unlink(missing_ok=True)
 
     def deploy(self, version: str, *, setup: bool = False) -> None:
         (self.checkout / "VERSION").write_text(f"{version}\n")
