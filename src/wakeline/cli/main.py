@@ -7,7 +7,6 @@ import gc
 import importlib
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,8 @@ def _run(verb: str, *, as_json: bool = False, **options: Any) -> None:
     except (KeyboardInterrupt, click.Abort):  # click's word for Ctrl-C and Ctrl-D at a question
         code = int(ExitCode.INTERRUPTED)
     except Exception:  # noqa: BLE001 - the last line of defence, with its own exit code
+        import traceback  # noqa: PLC0415 - only then
+
         traceback.print_exc()
         click.echo("error: this is a bug of wakeline's; what it had done is on the ledger", err=True)
         code = int(ExitCode.OUR_BUG)

@@ -27,6 +27,8 @@ def behind_since(state: State, machine: str) -> str:
 def overdue(state: State, machine: Machine, *, now_s: float) -> str:
     """Why a machine is further behind than it may be, or nothing."""
     since = behind_since(state, machine.name)
+    if not since:
+        return ""
     try:
         began = datetime.datetime.strptime(f"{since}+0000", "%Y-%m-%dT%H:%M:%SZ%z").timestamp()
     except ValueError:

@@ -9,8 +9,11 @@ import dataclasses
 import functools
 import hashlib
 import io
-import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import zipfile
 
 _PACKAGE = Path(__file__).parent.parent
 _TAKEN = ("__init__.py", "errors.py", "core", "agent", "edges/__init__.py")
@@ -38,6 +41,8 @@ class AgentFile:
 @functools.cache
 def agent_file() -> AgentFile:
     """Build it from the sources that run here."""
+    import zipfile  # noqa: PLC0415 - who only looks makes no agent
+
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(_entry("__main__.py"), _START)
@@ -56,6 +61,8 @@ def _sources() -> list[Path]:
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
+    import zipfile  # noqa: PLC0415 - see above
+
     entry = zipfile.ZipInfo(name, _WHEN)
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16

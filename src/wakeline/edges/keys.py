@@ -9,8 +9,6 @@ from __future__ import annotations
 import atexit
 import functools
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 _MARK = "PRIVATE KEY-----"
@@ -40,6 +38,9 @@ def _placed(name: str, text: str) -> Path:
 
 @functools.cache
 def _folder() -> Path:
+    import shutil  # noqa: PLC0415 - where a run has keys, and nowhere else
+    import tempfile  # noqa: PLC0415 - same
+
     place = Path(tempfile.mkdtemp(prefix="wakeline-keys-", dir=os.environ.get("RUNNER_TEMP") or None))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return place

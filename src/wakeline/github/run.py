@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import re
-import urllib.parse
 from collections.abc import Iterator, Mapping
 
 SSH_KEY, SIGNING_KEY, RUN_TOKEN = "WAKELINE_SSH_KEY", "WAKELINE_SIGNING_KEY", "WAKELINE_GITHUB_TOKEN"
@@ -66,15 +65,17 @@ def secrets_in_address(text: str) -> Iterator[str]:
     A service is sent another address, made of these parts, and a library's words may show one of them alone: passwords,
     and what has the looks of a token. Names of hosts and ordinary words of a path stay readable.
     """
+    from urllib.parse import unquote  # noqa: PLC0415 - every start imports this module, and few have an address to hide
+
     for line in _lines(text):
         yield line
         credentials = _CREDENTIALS.match(line)
         if credentials:
-            user, _, password = urllib.parse.unquote(credentials[1]).partition(":")
+            user, _, password = unquote(credentials[1]).partition(":")
             yield from (each for each in (credentials[1].partition(":")[2], password) if len(each) >= _SHORT)
             yield base64.b64encode(f"{user}:{password}".encode()).decode()
         for part in re.split(r"[/?&=@:,;]+", line.partition("://")[2]):
-            yield from (each for each in (part, urllib.parse.unquote(part)) if _is_token(each))
+            yield from (each for each in (part, unquote(part)) if _is_token(each))
 
 
 def _lines(text: str) -> list[str]:

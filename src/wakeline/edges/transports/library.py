@@ -8,8 +8,6 @@ that would load the library knows where it is, too.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import ctypes.util
 import importlib
 import threading
 from collections.abc import Callable, Iterator
@@ -38,6 +36,8 @@ def begin(then: Callable[[], object] = lambda: None) -> None:
 
 @contextlib.contextmanager
 def _asking_the_loader() -> Iterator[None]:
+    import ctypes.util  # noqa: PLC0415 - for who imports the library
+
     search = ctypes.util.find_library
 
     def find(name: str) -> str | None:
@@ -51,6 +51,8 @@ def _asking_the_loader() -> Iterator[None]:
 
 
 def _loadable() -> str | None:
+    import ctypes  # noqa: PLC0415 - same
+
     for name in _NAMES:
         with contextlib.suppress(OSError):  # it is not installed, which is the usual case
             ctypes.CDLL(name)
