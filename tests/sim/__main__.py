@@ -74,10 +74,10 @@ def tell(seed: int) -> int:
 def show_mutants(*, jobs: int) -> int:
     """The table of deliberate breakages. Exit 1 when one was not noticed."""
     missed = 0
-    print(f"{'mutant':<62} {'law':<6} {'seed':<6} noticed as")
+    print(f"{'mutant':<64} {'law':<6} {'seed':<6} noticed as")
     for mutant, seed, said in mutants.hunted(jobs=jobs):
         missed += not seed
-        print(f"{mutant.name:<62} {mutant.law:<6} {seed or 'MISSED':<6} {said.partition(';')[0][:110]}", flush=True)
+        print(f"{mutant.name:<64} {mutant.law:<6} {seed or 'MISSED':<6} {said.partition(';')[0][:110]}", flush=True)
     print(f"mutants: {len(mutants.MUTANTS)} missed: {missed}")
     return 1 if missed else 0
 

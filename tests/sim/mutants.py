@@ -414,7 +414,7 @@ MUTANTS = (
         "if False:",
     ),
     Mutant(
-        "a runner answers without a look at what stands against the order",
+        "a runner answers without a look at what stands against it",
         "8",
         "wakeline.driver.walking:Walk._say_whether_known",
         "state=writer.state, machine=name",
