@@ -135,6 +135,14 @@ async def all_of(reader: Any) -> bytes:
     raise Lost(f"more than {TEXT_BYTES_MAX} bytes, which no agent writes")
 
 
+async def kill(child: asyncio.subprocess.Process, *, within_s: float) -> None:
+    """Kill a command that is given up, where it still runs, and wait for it: its own children may keep its pipes."""
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError, asyncio.TimeoutError):  # it ended in this very moment
+            child.kill()
+            await asyncio.wait_for(child.wait(), within_s)
+
+
 async def exchange(out: Any, err: Any, into: Any, *, feed: bytes) -> tuple[bytes, bytes]:
     """Feed a command of ours and hear it to its end, in bounded memory. Raises Lost for more than one has to say."""
     said, complained, _ = await asyncio.gather(all_of(out), all_of(err), _feed(into, feed))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, exchange, folder_of, place
+from wakeline.edges.transports import LINE_BYTES_MAX, Conversation, NotReached, exchange, folder_of, kill, place
 
 _ENDS_S = 5.0
 
@@ -102,10 +102,7 @@ class LocalConnection:
                 out, err = await exchange(child.stdout, child.stderr, child.stdin, feed=feed)
                 await child.wait()
         finally:
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError, asyncio.TimeoutError):  # it ended in this very moment
-                    child.kill()
-                    await asyncio.wait_for(child.wait(), _ENDS_S)
+            await kill(child, within_s=_ENDS_S)
         return child.returncode or 0, out, err
 
     async def close(self) -> None:

@@ -6,7 +6,6 @@ asyncssh would do all three, and report them in one class of error with what com
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import errno
 import os
@@ -17,7 +16,7 @@ from typing import Any
 
 from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
-from wakeline.edges.transports import NotReached
+from wakeline.edges.transports import NotReached, kill
 
 QUIET_S = 2.0  # a first packet that was lost is sent again after one
 _AGAIN_S = 1.0
@@ -62,10 +61,8 @@ async def _ask_for_address(command: str, *, limit_s: float) -> str:
         why = str(error) or f"no answer within {waits_s:g} s"
         raise NotReached(Phase.ADDRESS, f"`{command}` did not say an address: {why}") from error
     finally:
-        if child is not None and child.returncode is None:
-            with contextlib.suppress(ProcessLookupError, asyncio.TimeoutError):  # its own children may keep its pipes
-                child.kill()
-                await asyncio.wait_for(child.wait(), _ENDS_S)
+        if child is not None:
+            await kill(child, within_s=_ENDS_S)
     words = out.decode("utf-8", "replace").split()
     if child.returncode or len(words) != 1:
         said = err.decode("utf-8", "replace").strip()[-200:] or "it printed no single word"
