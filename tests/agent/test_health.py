@@ -8,8 +8,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from one_machine import service
 
+from wakeline.agent import health
 from wakeline.core.model import Health
 
 
@@ -59,6 +61,31 @@ def test_the_commit_may_be_what_only_the_new_release_says(box):
         one = web(port, f"echo $WAKELINE_COMMIT >{page}", contains="{commit}")
         assert box.run(box.order(1, commit, services=(one,))).events[-1]["outcome"] == "ok"
     assert page.read_text().strip() == commit
+
+
+class Waits:
+    """A clock that only sleeping moves, and a service that is there after a while."""
+
+    def __init__(self, *, ready_s: float) -> None:
+        self.now_s = 0.0
+        self.looks: list[float] = []
+        self._ready_s = ready_s
+
+    def look(self) -> str:
+        self.looks.append(self.now_s)
+        return "" if self.now_s >= self._ready_s else "not yet"
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.mark.parametrize(("ready_s", "again_s"), [(0.0, 0.02), (0.05, 0.02), (1.0, 0.1), (30.0, 0.25)])
+def test_the_longer_a_service_was_in_coming_the_later_it_is_looked_at_again(ready_s, again_s):
+    waits = Waits(ready_s=ready_s)
+    assert health.poll(waits.look, within_s=60, clock=lambda: waits.now_s, sleep=waits.sleep) == ""
+    first, second = waits.looks[-2:]
+    assert first >= ready_s
+    assert second - first == pytest.approx(again_s, rel=0.2)
 
 
 def test_what_goes_wrong_on_the_way_back_is_shown_beside_why_it_went_back(box):

@@ -167,3 +167,80 @@ def test_a_branch_that_is_not_there_is_said_to_be_missing_however_it_is_fetched(
         code = Code(str(remote), branch="release", copy=tmp_path / "copy.git")
         with pytest.raises(Usage, match="has no branch release"):
             code.fetch(at_once=at_once)
+
+
+# --- what the user's checkout has ---
+
+
+def beside_checkout(remote: Path, folder: Path) -> Code:
+    return Code(str(remote), branch="main", copy=folder / "copy.git", checkout=folder / "checkout")
+
+
+def test_what_was_just_pushed_from_the_checkout_is_taken_from_there(remote, tmp_path, contacts):
+    for at_once, text in ((True, "second"), (False, "third")):
+        code = beside_checkout(remote, tmp_path)
+        code.fetch()
+        tip = commit(tmp_path, text)
+        contacts.clear()
+        assert code.fetch(at_once=at_once) == tip
+        assert (code.file(tip, "file"), sorted(contacts)) == (text, ["fetch", "ls-remote"])
+        assert run_git("rev-parse", "refs/wakeline-code/main", at=code.copy) == tip
+    assert run_git("fsck", "--full", "--strict", at=code.copy) == ""
+
+
+def fetched_from(code: Code, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    asked: list[str] = []
+    bring = code._bring
+
+    def noting(wanted, **more):
+        asked.append(Path(wanted[0]).name)
+        bring(wanted, **more)
+
+    monkeypatch.setattr(code, "_bring", noting)
+    return asked
+
+
+def test_where_the_branch_is_the_remote_alone_says(remote, tmp_path, monkeypatch):
+    code = beside_checkout(remote, tmp_path)
+    pushed = run_git("rev-parse", "HEAD", at=tmp_path / "checkout")
+    (tmp_path / "checkout/file").write_text("never pushed")
+    run_git("-c", "user.name=a", "-c", "user.email=a@a", "commit", "-qam", "mine", at=tmp_path / "checkout")
+    asked = fetched_from(code, monkeypatch)
+    assert code.fetch(at_once=True) == pushed
+    assert (code.file(pushed, "file"), asked) == ("first", ["checkout", "remote.git"])
+    with pytest.raises(Usage, match="is not on branch main"):
+        code.resolve("HEAD", checkout=tmp_path / "checkout")
+
+
+def test_a_commit_that_somebody_else_pushed_is_fetched_from_the_remote(remote, tmp_path, monkeypatch):
+    code = beside_checkout(remote, tmp_path)
+    code.fetch()
+    run_git("clone", "-q", str(remote), "another", at=tmp_path)
+    (tmp_path / "another/file").write_text("theirs")
+    run_git("-c", "user.name=b", "-c", "user.email=b@b", "commit", "-qam", "theirs", at=tmp_path / "another")
+    run_git("push", "-q", "origin", "HEAD:main", at=tmp_path / "another")
+    asked = fetched_from(code, monkeypatch)
+    assert code.file(code.fetch(at_once=True), "file") == "theirs"
+    assert asked == ["remote.git"]
+
+
+@pytest.mark.parametrize("lacks", ["history", "objects"])
+def test_a_checkout_that_has_not_all_of_the_history_is_left_alone(remote, tmp_path, monkeypatch, lacks):
+    commit(tmp_path, "second")
+    run_git("config", "uploadpack.allowFilter", "true", at=remote)
+    how = "--depth=1" if lacks == "history" else "--filter=blob:none"
+    run_git("clone", "-q", how, f"file://{remote}", "partial", at=tmp_path)
+    code = Code(str(remote), branch="main", copy=tmp_path / "copy.git", checkout=tmp_path / "partial")
+    asked = fetched_from(code, monkeypatch)
+    tip = code.fetch(at_once=True)
+    assert (code.file(tip, "file"), asked) == ("second", ["remote.git"])
+    assert run_git("rev-list", "--count", tip, at=code.copy) == "2"
+
+
+def test_a_checkout_that_cannot_be_read_costs_a_fetch_and_no_more(remote, tmp_path, monkeypatch):
+    tip = commit(tmp_path, "second")
+    (tmp_path / "checkout/.git/objects" / tip[:2] / tip[2:]).unlink()
+    code = beside_checkout(remote, tmp_path)
+    asked = fetched_from(code, monkeypatch)
+    assert code.file(code.fetch(at_once=True), "file") == "second"
+    assert asked[-1] == "remote.git"

@@ -75,6 +75,7 @@ class Executor:
         self._watch = Watch(home, order.machine, fence, stamp, early, channel)
         self._way = privileges.present_way(without_sudo=without_sudo, app=order.app, environment=order.environment)
         self._has_pruned = False
+        self._seen = services.Seen()
         self.releases = Checkout(order, home=home) if order.layout is Layout.IN_PLACE else Releases(order, home=home)
 
     def carry_out(self, *, may_run_once: bool, start_services: bool = True) -> Ending:
@@ -198,7 +199,7 @@ class Executor:
             self.releases.fetch()
             self.releases.check_space()
         self._channel.send("fetched", commit=self.order.commit)
-        services.check(services.mine(self.order))
+        self._seen = services.check(services.mine(self.order))
         durable.write_json(self._home.saved_order, self.order.to_json())
         if self.releases.is_ready():
             return
@@ -224,9 +225,10 @@ class Executor:
 
     def _start_and_confirm(self, *, was: int) -> Ending:
         bench = self._bench()
-        looking = self._look_over()
+        looking = None
         try:
             self._restart(bench)
+            looking = self._look_over()
             self._wait_until_healthy(bench)
         except (RolloutFailed, OSError) as error:
             return self._go_back(bench, was=was, problem=_words(error))
@@ -234,7 +236,7 @@ class Executor:
         return Ending(Outcome.OK, was=was)
 
     def _look_over(self) -> threading.Thread | None:
-        """Look at what will be pruned, beside the services' start."""
+        """Look at what will be pruned, while the services start. Their restart itself need not share a processor."""
         if isinstance(self.releases, Checkout):
             return None
         looking = threading.Thread(target=self.releases.look_over, daemon=True)
@@ -253,7 +255,7 @@ class Executor:
 
     def _restart(self, bench: steps.Bench) -> None:
         for service in services.mine(self.order):
-            services.restart(bench, service, way=self._way, folder=bench.folder)
+            services.restart(bench, service, way=self._way, folder=bench.folder, seen=self._seen)
 
     def _wait_until_healthy(self, bench: steps.Bench) -> None:
         for service in services.mine(self.order):

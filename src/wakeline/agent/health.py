@@ -1,5 +1,8 @@
 """Waits until a service is healthy: twice in a row, within a limit of the monotonic clock.
 
+Every look is followed by the next after a tenth of the time waited so far: a service that was long in coming is looked
+at again later than one that came at once.
+
 `contains` names what only the new release says, so that an old process that still answers 200 is not taken for it;
 `{release}` and `{commit}` in it stand for this order's.
 """
@@ -14,9 +17,9 @@ from wakeline.core.model import Health, Order, Service
 from wakeline.errors import RolloutFailed
 
 _IN_A_ROW = 2
-_PAUSE_S = 0.05  # between two good looks
-_SHARE = 0.1  # a look that found it not yet healthy is followed by another after a tenth of the time waited so far
+_SHARE = 0.1
 _PAUSE_MIN_S, _PAUSE_MAX_S = 0.02, 1.0
+_PAUSE_GOOD_S_MAX = 0.25
 _BODY_MAX = 1024 * 1024
 _ONE_TRY_S = 5.0
 
@@ -51,7 +54,7 @@ def poll(
         if clock() >= ends:
             return problem or f"it did not stay healthy within {within_s:g} s"
         waited = clock() - began
-        pause = min(max(_PAUSE_MIN_S, waited * _SHARE), _PAUSE_MAX_S) if problem else _PAUSE_S
+        pause = min(max(_PAUSE_MIN_S, waited * _SHARE), _PAUSE_MAX_S if problem else _PAUSE_GOOD_S_MAX)
         sleep(min(pause, max(0.0, ends - clock())))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wakeline.agent import durable, lock
 from wakeline.edges import process
-from wakeline.edges.git import IDENTITY, is_whole, make_way_for_init
+from wakeline.edges.git import IDENTITY, is_whole, make_way_for_init, speaking
 from wakeline.errors import RolloutFailed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
@@ -38,9 +38,16 @@ class GitFailed(RolloutFailed):
     """git said no; its own words are in the message."""
 
 
-def git(arguments: Sequence[str], *, at: Path, timeout_s: float = 120.0, feed: bytes | None = None) -> bytes:
+def git(
+    arguments: Sequence[str],
+    *,
+    at: Path,
+    timeout_s: float = 120.0,
+    feed: bytes | None = None,
+    options: Sequence[str] = (),
+) -> bytes:
     """Run git in a repository or work tree. Raises GitFailed with its words."""
-    argv = ["git", *_OPTIONS, "-C", str(at), *arguments]
+    argv = ["git", *_OPTIONS, *options, "-C", str(at), *arguments]
     try:
         finished = process.run(
             argv,
@@ -186,21 +193,21 @@ def _take(repository: Path, pack: bytes, *, commit: str, pin: str) -> bool:
 
 
 def _fetch(repository: Path, *, url: str, commit: str, branch: str, pin: str, shallow: bool) -> None:
-    depth = ["--depth=1"] if shallow else []
-    ways = (
-        [*depth, "--end-of-options", url, f"+{commit}:{pin}"],
-        ["--end-of-options", url, f"+refs/heads/{branch}:refs/wakeline/branch"],  # a server that refuses bare ids
-    )
+    by_id = [*(["--depth=1"] if shallow else []), "--end-of-options", url, f"+{commit}:{pin}"]
+    whole = ["--end-of-options", url, f"+refs/heads/{branch}:refs/wakeline/branch"]  # a server that refuses bare ids
+    ways: list[tuple[Sequence[str], Sequence[str]]] = [((), by_id), ((), whole)]
+    if older := speaking(by_id):
+        ways.insert(0, (older, by_id))  # there more servers refuse an id that no ref of theirs is at
     problem = GitFailed("nothing was tried")
     tries = 1 if _stop_fds else _TRIES
     for attempt in range(tries):
-        for way in ways:
+        for options, way in ways:
             try:
-                git([*_FETCH, *way], at=repository, timeout_s=600.0)
+                git([*_FETCH, *way], at=repository, timeout_s=600.0, options=options)
             except GitFailed as error:
                 problem = error
                 continue
-            if way is ways[0]:
+            if way is by_id:
                 return  # git has checked that everything is here, and pinned it
             if not has_commit(repository, commit):  # the remote has answered: to ask again would bring the same
                 raise GitFailed(f"commit {commit} is not on branch {branch} of {_without_password(url)}")

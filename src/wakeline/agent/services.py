@@ -6,9 +6,10 @@ and a retry in a row meet StartLimitBurst for real: systemd says so in a propert
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wakeline.agent import privileges, steps
@@ -18,6 +19,7 @@ from wakeline.errors import RolloutFailed
 
 _LIMIT_S = 120.0
 _LOOK_S = 0.25
+_JUST_NOW_S = 0.25
 _TOO_OFTEN = "start-limit-hit"
 
 
@@ -27,24 +29,41 @@ def mine(order: Order) -> list[Service]:
     return [each for each in order.services if not each.roles or roles & set(each.roles)]
 
 
-def check(services: list[Service]) -> None:
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What systemd said of an order's units, and when, in seconds of the monotonic clock."""
+
+    units: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    at_s: float = 0.0
+
+    def of(self, unit: str) -> Mapping[str, str] | None:
+        """What is known of a unit, if it was seen just now: nothing else has been done since."""
+        return self.units.get(unit) if time.monotonic() - self.at_s < _JUST_NOW_S else None
+
+
+def check(services: list[Service]) -> Seen:
     """Before anything is switched: every unit is there. Raises RolloutFailed with all that are not."""
-    problems = []
-    for service in services:
-        if service.unit:
-            state = show(service.unit).get("LoadState", "")
-            if state != "loaded":
-                problems.append(f"{service.unit} is {state or 'unknown to systemd'}")
+    began_s = time.monotonic()
+    units = {service.unit: show(service.unit) for service in services if service.unit}
+    problems = [
+        f"{unit} is {state or 'unknown to systemd'}"
+        for unit, facts in units.items()
+        if (state := facts.get("LoadState", "")) != "loaded"
+    ]
     if problems:
         raise RolloutFailed(f"service units: {'; '.join(problems)}", hint="systemctl cat UNIT; systemctl unmask UNIT")
+    return Seen(units, began_s)
 
 
-def restart(bench: steps.Bench, service: Service, *, way: str, folder: Path) -> None:
-    """Let a service run what `folder` has. Raises RolloutFailed."""
+def restart(bench: steps.Bench, service: Service, *, way: str, folder: Path, seen: Seen | None = None) -> None:
+    """Let a service run what `folder` has. It is looked at before, where that was not `seen` just now.
+
+    Raises RolloutFailed.
+    """
     if not service.unit:
         _command(bench, service, "restart", service.restart)
         return
-    before = show(service.unit)
+    before = (seen.of(service.unit) if seen else None) or show(service.unit)
     if service.reload and before.get("ActiveState") == "active":
         _systemctl("reload", service.unit, way=way)
         if runs_from(service.unit, folder):

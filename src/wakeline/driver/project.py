@@ -90,7 +90,7 @@ def open_project(folder: Path, *, reaches: bool = False, hide: Hide = shown) -> 
         hint = f"gh secret set {missing[0]} --env {here.fleet.environment}; wakeline init github lists them"
         raise Usage(f"the secret {', '.join(missing)} is empty here", hint=hint)
     url = run.reached_as(_absolute(here.git, checkout), os.environ)
-    code = Code(url, branch=here.branch, copy=copy_of(url, workdir=workdir))
+    code = Code(url, branch=here.branch, copy=copy_of(url, workdir=workdir), checkout=checkout)
     ours = (here.fleet.app, here.fleet.environment)
     beside, noted = refs_of(*ours) if here.ledger == here.git else ((), ())
     tip = code.fetch(beside=beside, noted=noted, at_once=reaches)

@@ -22,13 +22,19 @@ _PACK_S = 10.0
 
 
 class Code:
-    """One remote's branch, in a copy of our own that the git ledger shares."""
+    """One remote's branch, in a copy of our own that the git ledger shares.
 
-    def __init__(self, url: str, *, branch: str, copy: Path) -> None:
+    What the user's checkout has of the branch is taken from there: whoever deploys has mostly just pushed it. Where the
+    branch is, the remote alone says.
+    """
+
+    def __init__(self, url: str, *, branch: str, copy: Path, checkout: Path | None = None) -> None:
         self.url = url
         self.branch = branch
         self.copy = git.ensure_bare(copy)
         self.looked: dict[str, str] = {}
+        self._checkout = checkout
+        self._taken: frozenset[str] = frozenset()
         self._source = f"refs/heads/{branch}"
         self._ref = f"refs/wakeline-code/{branch}"
         self._tip = ""
@@ -37,17 +43,17 @@ class Code:
     def fetch(self, *, beside: Sequence[str] = (), noted: Sequence[str] = (), at_once: bool = False) -> str:
         """Bring the branch here, with its history. Returns the commit that it is at.
 
-        With `at_once` it is fetched while the remote is still being looked at: a contact more where nothing is new,
-        and one less to wait for where there is.
+        With `at_once` it is fetched while the remote is still being looked at, unless the checkout had something new:
+        a contact more where nothing is new, and one less to wait for where there is.
 
         Refs that match `beside` and `noted` are looked at in the same contact, and what those of `beside` point at is
         brought here in the same fetch: over SSH every contact is a login. `looked` has them all afterwards.
         Raises Usage for a remote that has no such branch, and RolloutFailed when it cannot be asked.
         """
-        self._tip = ""
+        self._tip, self._taken = "", frozenset()
         try:
             try:
-                with self._fetching() if at_once else contextlib.nullcontext():
+                with self._bringing(at_once=at_once):
                     refs = self._look(beside, noted)
                 return self._fetch(refs, beside)
             except git.GitFailed:
@@ -55,6 +61,7 @@ class Code:
                     raise
             with git.locked(self.copy):
                 git.renew(self.copy)  # a power cut has damaged it, and all of it stands on its remote
+            self._taken = frozenset()
             return self._fetch(self._look(beside, noted), beside)
         except git.GitFailed as error:
             raise RolloutFailed(
@@ -65,28 +72,46 @@ class Code:
         return git.remote_refs(self.url, self._source, *beside, *noted, at=self.copy)
 
     @contextlib.contextmanager
-    def _fetching(self) -> Iterator[None]:
-        """Fetch the branch beside what is done meanwhile. What became of it is seen afterwards, in the copy.
+    def _bringing(self, *, at_once: bool) -> Iterator[None]:
+        """Bring what can be had beside what is done meanwhile. What became of it is seen afterwards, in the copy.
 
         Where what is done meanwhile fails, nobody waits for a remote that may never answer.
         """
         stop, stopping = os.pipe()
 
-        def fetch() -> None:
-            with contextlib.suppress(git.GitFailed, git.GitMissing, OSError):  # it is tried again, and told then
-                self._bring([f"+{self._source}:{self._ref}"], stop_fds=[stop])
+        def bring() -> None:
+            problems = (git.GitFailed, git.GitMissing, OSError)
+            with contextlib.suppress(*problems):  # then it is fetched
+                self._take_from_checkout(stop_fds=[stop])
+            with contextlib.suppress(*problems):  # it is tried again, and told then
+                if at_once and not self._taken:
+                    self._bring([self.url, f"+{self._source}:{self._ref}"], stop_fds=[stop])
 
-        fetching = threading.Thread(target=fetch)
-        fetching.start()
+        bringing = threading.Thread(target=bring)
+        bringing.start()
         try:
             yield
         except BaseException:
             os.write(stopping, b"!")
             raise
         finally:
-            fetching.join()
+            bringing.join()
             os.close(stop)
             os.close(stopping)
+
+    def _take_from_checkout(self, *, stop_fds: Sequence[int]) -> None:
+        """Take what the checkout has of the branch and this copy has not, complete or not at all: git checks that.
+
+        One that is shallow, or that fetches what it lacks when it is asked for it, is left alone.
+        """
+        if self._checkout is None:
+            return
+        here = [f"refs/heads/{self.branch}", f"refs/remotes/*/{self.branch}"]
+        listing = git.ask(["for-each-ref", "--format=%(objectname)", *here], at=self._checkout)
+        absent = sorted(git.missing(listing.split(), at=self.copy))
+        if absent and git.has_all_of_its_history(self._checkout):
+            self._bring([str(self._checkout), *absent], stop_fds=stop_fds)
+            self._taken = frozenset(absent)
 
     def _fetch(self, refs: dict[str, str], beside: Sequence[str]) -> str:
         tip = refs.pop(self._source, None)
@@ -95,16 +120,21 @@ class Code:
             raise Usage(what, hint="push a commit to it, or set `branch` in wakeline.toml")
         brought = {ref: each for ref, each in refs.items() if any(fnmatch.fnmatchcase(ref, one) for one in beside)}
         absent = git.missing([tip, *brought.values()], at=self.copy)
-        wanted = [f"+{self._source}:{self._ref}"] if tip in absent or self._local_tip() != tip else []
+        wanted = []
+        if tip in self._taken:
+            git.ask(["update-ref", "--end-of-options", self._ref, tip], at=self.copy)
+        elif tip in absent or self._local_tip() != tip:
+            wanted = [f"+{self._source}:{self._ref}"]
         wanted += [f"+{ref}:refs/wakeline-looked/{ref}" for ref, commit in brought.items() if commit in absent]
         if wanted:
-            self._bring(wanted)
+            self._bring([self.url, *wanted])
         self._tip, self.looked = tip, refs
         return tip
 
     def _bring(self, wanted: Sequence[str], *, stop_fds: Sequence[int] = ()) -> None:
+        """Fetch from a repository, the first word, what the others name."""
         arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
-        arguments += ["--end-of-options", self.url, *wanted]
+        arguments += ["--end-of-options", *wanted]
         with git.locked(self.copy):
             git.ask(arguments, at=self.copy, timeout_s=_FETCH_S, stop_fds=stop_fds)
 

@@ -68,7 +68,7 @@ def call(
     stop_fds: Sequence[int] = (),
 ) -> process.Finished:
     """Run git and return whatever it said. Raises GitMissing, and GitFailed when it runs out of time."""
-    argv = ["git", *_OPTIONS, "-C", str(at), *arguments]
+    argv = ["git", *_OPTIONS, *speaking(arguments), "-C", str(at), *arguments]
     try:
         given = {**environment(), **(env or {})}
         return process.run(
@@ -111,6 +111,16 @@ def ask(
         words = f"{finished.dropped} bytes more than the {kept_bytes_max} that are read"
         raise GitFailed(arguments[0], code=0, words=words)
     return finished.out.decode("utf-8", "replace")
+
+
+def speaking(arguments: Sequence[str]) -> tuple[str, ...]:
+    """What is said of the protocol to a git that asks a remote with these arguments: over `git://` the older one.
+
+    There git writes a question of protocol 2 in pieces, and the network holds the second one back until the first is
+    acknowledged, which takes 40 ms: `ls-remote` 48 ms against 4 (git 2.39; RFC 1122, 4.2.3.4). Over SSH and HTTPS
+    nothing is held back, and protocol 2 spares the list of all refs: thousands, on a busy GitHub repository.
+    """
+    return ("-c", "protocol.version=0") if any(each.startswith("git://") for each in arguments) else ()
 
 
 def environment() -> dict[str, str]:
@@ -213,6 +223,12 @@ def missing(commits: Iterable[str], *, at: Path) -> set[str]:
         return set()
     answers = ask(["cat-file", "--batch-check=%(objecttype)"], at=at, input="\n".join(asked).encode() + b"\n")
     return {each for each, answer in zip(asked, answers.splitlines()) if answer != "commit"}
+
+
+def has_all_of_its_history(repository: Path) -> bool:
+    """False for one that is shallow, and for one that lacks objects until they are asked for (a partial clone)."""
+    shallow = ask(["rev-parse", "--is-shallow-repository"], at=repository).strip() != "false"
+    return not shallow and call(["config", "--get-regexp", r"^remote\..*\.promisor$"], at=repository).code != 0
 
 
 @contextlib.contextmanager

@@ -39,3 +39,23 @@ def test_a_library_of_another_name_is_still_searched_for(monkeypatch):
     with library._asking_the_loader():
         assert ctypes.util.find_library("z") == "found z"
         assert ctypes.util.find_library("oqs") == library._loadable()
+
+
+LEFT_OUT = """
+import sys
+from wakeline.edges.transports import library
+before = sys.getswitchinterval()
+library.begin()
+asyncssh = library.asyncssh()
+known = asyncssh.import_known_hosts(sys.argv[1])
+keys, *_ = known.match("web", "", None)
+print(len(keys), "cryptography.x509" in sys.modules, sys.getswitchinterval() == before)
+"""
+
+
+def test_what_openssh_does_not_speak_is_left_out_and_a_line_of_known_hosts_that_names_it_is_passed_over(tmp_path):
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    good = " ".join((tmp_path / "key.pub").read_text().split()[:2])
+    known = f"web x509v3-ssh-rsa subject=CN=web\nweb {good}\n"
+    done = subprocess.run([sys.executable, "-c", LEFT_OUT, known], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "False", "True"], done.stderr

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -107,6 +108,24 @@ def fault(transport: SshTransport, machine: Machine = WEB, limit_s: float = 10.0
     with pytest.raises(NotReached) as caught:
         say(transport, machine=machine, limit_s=limit_s)
     return caught.value
+
+
+# --- how long it takes ---
+
+
+def test_what_sshd_says_after_a_login_is_acknowledged_at_once(server, client, monkeypatch):
+    """Or its answer to the first channel waits 40 ms for that."""
+    told: list[int] = []
+    acknowledge = ssh._acknowledge_at_once
+
+    def noting(connection):
+        acknowledge(connection)
+        told.append(connection.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK))
+
+    monkeypatch.setattr(ssh, "_acknowledge_at_once", noting)
+    assert say(client(known=server.known_as("web"), port=server.port)) == "hello"
+    assert told
+    assert set(told) == {1}
 
 
 # --- what ~/.ssh/config says ---

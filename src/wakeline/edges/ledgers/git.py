@@ -289,7 +289,8 @@ class GitLedger:
         return objects.write(self._copy, "commit", objects.commit(tree, parent=parent, who=who, message=message))
 
     def _pins(self, pins: Mapping[str, str]) -> list[str]:
-        return [f"+{code}:{self._base}/{name}" for name, code in pins.items() if self._has(code)]
+        absent = git.missing(pins.values(), at=self._copy)
+        return [f"+{code}:{self._base}/{name}" for name, code in pins.items() if code not in absent]
 
     def _missing(self, agents: Mapping[str, bytes]) -> list[str]:
         """What must be pushed of these agents: those that the remote did not have at our last look."""

@@ -1,26 +1,32 @@
-"""Imports the SSH library without its detour through a compiler.
+"""Imports the SSH library without its detour through a compiler, and without what OpenSSH does not speak.
 
 asyncssh looks for liboqs when it is imported (asyncssh/crypto/pq.py, for the sntrup761 key exchange), by
 `ctypes.util.find_library`, which starts ldconfig, gcc and ld, twice: 40 ms, and 100 ms beside other work. The loader
 that would load the library knows where it is, too.
+
+X.509 certificates of hosts and users (RFC 6187) are an optional part of it, which OpenSSH has not; its own certificates
+are another thing, and work. They are a fifth of the import.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 _LOOKED_FOR = ("oqs", "liboqs")
 _NAMES = ("liboqs.so", "liboqs.dylib")
+_TURN_S = 0.0005
 _one_at_a_time = threading.Lock()
 
 
 def asyncssh() -> Any:
     """The library. The first call imports it, which takes 0.15 s."""
     with _one_at_a_time, _asking_the_loader():
+        sys.modules.setdefault("asyncssh.crypto.x509", cast(Any, None))  # as good as not installed, see sys.modules
         return importlib.import_module("asyncssh")
 
 
@@ -28,10 +34,22 @@ def begin(then: Callable[[], object] = lambda: None) -> None:
     """Import it beside other work, and do then what is wanted soon after it."""
 
     def work() -> None:
-        asyncssh()
+        with _giving_way():
+            asyncssh()
         then()
 
     threading.Thread(target=work, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _giving_way() -> Iterator[None]:
+    """An import holds the interpreter for 5 ms at a time, longer than git takes to answer: sys.setswitchinterval()."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextlib.contextmanager
