@@ -176,15 +176,15 @@ def beside_checkout(remote: Path, folder: Path) -> Code:
     return Code(str(remote), branch="main", copy=folder / "copy.git", checkout=folder / "checkout")
 
 
-def test_what_was_just_pushed_from_the_checkout_is_taken_from_there(remote, tmp_path, contacts):
-    for at_once, text in ((True, "second"), (False, "third")):
-        code = beside_checkout(remote, tmp_path)
-        code.fetch()
-        tip = commit(tmp_path, text)
-        contacts.clear()
-        assert code.fetch(at_once=at_once) == tip
-        assert (code.file(tip, "file"), sorted(contacts)) == (text, ["fetch", "ls-remote"])
-        assert run_git("rev-parse", "refs/wakeline-code/main", at=code.copy) == tip
+def test_what_was_just_pushed_from_the_checkout_is_taken_from_there(remote, tmp_path, contacts, monkeypatch):
+    code = beside_checkout(remote, tmp_path)
+    code.fetch()
+    tip = commit(tmp_path, "second")
+    contacts.clear()
+    asked = fetched_from(code, monkeypatch)
+    assert code.fetch(at_once=True) == tip
+    assert (code.file(tip, "file"), asked, sorted(contacts)) == ("second", ["checkout"], ["fetch", "ls-remote"])
+    assert run_git("rev-parse", "refs/wakeline-code/main", at=code.copy) == tip
     assert run_git("fsck", "--full", "--strict", at=code.copy) == ""
 
 

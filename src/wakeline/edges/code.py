@@ -24,8 +24,8 @@ _PACK_S = 10.0
 class Code:
     """One remote's branch, in a copy of our own that the git ledger shares.
 
-    What the user's checkout has of the branch is taken from there: whoever deploys has mostly just pushed it. Where the
-    branch is, the remote alone says.
+    What the user's checkout has of the branch may be taken from there: whoever deploys has mostly just pushed it. Where
+    the branch is, the remote alone says.
     """
 
     def __init__(self, url: str, *, branch: str, copy: Path, checkout: Path | None = None) -> None:
@@ -43,8 +43,8 @@ class Code:
     def fetch(self, *, beside: Sequence[str] = (), noted: Sequence[str] = (), at_once: bool = False) -> str:
         """Bring the branch here, with its history. Returns the commit that it is at.
 
-        With `at_once` it is fetched while the remote is still being looked at, unless the checkout had something new:
-        a contact more where nothing is new, and one less to wait for where there is.
+        With `at_once` it is brought while the remote is still being looked at: from the checkout where that has what is
+        new, else from the remote, a contact more where nothing is new and one less to wait for where there is.
 
         Refs that match `beside` and `noted` are looked at in the same contact, and what those of `beside` point at is
         brought here in the same fetch: over SSH every contact is a login. `looked` has them all afterwards.
@@ -53,7 +53,7 @@ class Code:
         self._tip, self._taken = "", frozenset()
         try:
             try:
-                with self._bringing(at_once=at_once):
+                with self._bringing() if at_once else contextlib.nullcontext():
                     refs = self._look(beside, noted)
                 return self._fetch(refs, beside)
             except git.GitFailed:
@@ -72,8 +72,8 @@ class Code:
         return git.remote_refs(self.url, self._source, *beside, *noted, at=self.copy)
 
     @contextlib.contextmanager
-    def _bringing(self, *, at_once: bool) -> Iterator[None]:
-        """Bring what can be had beside what is done meanwhile. What became of it is seen afterwards, in the copy.
+    def _bringing(self) -> Iterator[None]:
+        """Bring the branch beside what is done meanwhile. What became of it is seen afterwards, in the copy.
 
         Where what is done meanwhile fails, nobody waits for a remote that may never answer.
         """
@@ -84,7 +84,7 @@ class Code:
             with contextlib.suppress(*problems):  # then it is fetched
                 self._take_from_checkout(stop_fds=[stop])
             with contextlib.suppress(*problems):  # it is tried again, and told then
-                if at_once and not self._taken:
+                if not self._taken:
                     self._bring([self.url, f"+{self._source}:{self._ref}"], stop_fds=[stop])
 
         bringing = threading.Thread(target=bring)

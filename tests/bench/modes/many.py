@@ -1,6 +1,6 @@
 """Hundreds of machines: how wall time and the client's memory grow with their number.
 
-Each is an sshd in namespaces of its own, as in the comparison. Fifty are deployed to at the same time. A fifth of them
+Each is an sshd in namespaces of its own, as in the comparison. Twenty are deployed to at the same time. A fifth of them
 are a fleet of their own among the others, and both fleets take turns: what is alike for both cannot pass for growth.
 """
 
@@ -22,7 +22,7 @@ from bench.tools.raw import Raw
 from bench.tools.wakeline import Wakeline
 
 MEMORY_MB = 250.0
-AT_ONCE = 50
+AT_ONCE = 20
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
