@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from wakeline.core import carrying_out, check_in, rollout
+from wakeline.core import batching, carrying_out, check_in, rollout
 from wakeline.core.commands import Command, End, GiveClaim, Knock, Prepare, Send, Stop, Write
 from wakeline.core.events import (
     Event,
@@ -38,6 +39,7 @@ _KNOCK_AGAIN_S = 1.0
 _CLOSE_S, _CLOSE_WHEN_STOPPED_S = 6.0, 1.0
 _SILENCE_MARGIN_S = 300.0
 _ORDER_MARGIN_S = 3600.0
+_TOGETHER_S = 0.1
 _WAITS_S = 40.0  # an agent that was started early ends by itself when no order comes within a minute
 EVENTS_MAX = 20_000  # without lines of output; an order of a hundred steps says a few hundred things
 _CAUSE_MAX = 4000
@@ -172,18 +174,7 @@ class Walk:
                 self.rollout, commands = rollout.begin(self.rollout)
                 await self._obey(commands)
                 while not self.rollout.ended:
-                    events = [await self._events.get()]
-                    while not self._events.empty():  # what has come together goes on record in one push
-                        events.append(self._events.get_nowait())
-                    if self._bug is not None:
-                        raise self._bug
-                    if self.lost_lease:
-                        raise LeaseLost(self.lost_lease, hint="wakeline status shows who goes on")
-                    commands = []
-                    for event in events:
-                        self.rollout, more = rollout.advance(self.rollout, event)
-                        commands += more
-                    await self._obey(commands)
+                    await self._obey(await self._heard())
                     for name in rollout.nobody_waits_for(self.rollout):
                         if name in self._enough:
                             self._enough[name].set()
@@ -193,13 +184,40 @@ class Walk:
             await self._let_go()
         return self.rollout
 
+    async def _heard(self) -> list[Command]:
+        """What the next events want done: of all that have come, and of those that come within a moment, where the core
+        says that nobody waits for it. To prepare needs no more than the release on record, and is begun at once.
+        """
+        commands: list[Command] = []
+        ends_s = math.inf
+        event: Event | None = await self._events.get()
+        while event is not None:
+            if self._bug is not None:
+                raise self._bug
+            if self.lost_lease:
+                raise LeaseLost(self.lost_lease, hint="wakeline status shows who goes on")
+            self.rollout, more = rollout.advance(self.rollout, event)
+            for command in more:
+                if isinstance(command, Prepare):
+                    self._kept_for(command.machine, self._prepare(command, self._agents.get(command.machine)))
+                else:
+                    commands.append(command)
+            ends_s = min(ends_s, time.monotonic() + _TOGETHER_S)
+            waits_s = ends_s - time.monotonic() if batching.may_wait(self.rollout, commands) else 0.0
+            event = await self._event_within(waits_s)
+        return commands
+
+    async def _event_within(self, seconds: float) -> Event | None:
+        if not self._events.empty():
+            return self._events.get_nowait()
+        with contextlib.suppress(asyncio.TimeoutError):
+            return await asyncio.wait_for(self._events.get(), seconds) if seconds > 0 else None
+        return None
+
     async def _obey(self, commands: list[Command]) -> None:
         """Records come before the acts that they allow, all of them in one push: ten machines that answer together
-        get their orders together, not one push after the other. To prepare needs no more than the release on record.
+        get their orders together, not one push after the other.
         """
-        for command in commands:
-            if isinstance(command, Prepare):
-                self._kept_for(command.machine, self._prepare(command, self._agents.get(command.machine)))
         writes = [command for command in commands if isinstance(command, Write)]
         drafts = [*self._may_wait, *(write.draft for write in writes)]
         if any(isinstance(command, End) for command in commands):
