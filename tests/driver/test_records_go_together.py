@@ -18,7 +18,7 @@ LONG_S = 30.0
 
 
 def heard(*events: Event, later: tuple[Event, ...] = (), running: tuple[str, ...] = ()) -> tuple[list[str], float]:
-    """What is wanted done in one go, of events that are there and some that come a little later; and how long it took."""
+    """What is wanted done in one go, of events that are there and of some that come a little later; and in how long."""
 
     async def hear() -> tuple[list[str], float]:
         begun = rollout.Rollout(1, TWO, "a", {}, frozenset({"a", "b"}), running=frozenset(running))
