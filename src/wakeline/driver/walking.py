@@ -189,7 +189,7 @@ class Walk:
         says that nobody waits for it. To prepare needs no more than the release on record, and is begun at once.
         """
         commands: list[Command] = []
-        ends_s = math.inf
+        clock, ends_s = asyncio.get_running_loop().time, math.inf
         event: Event | None = await self._events.get()
         while event is not None:
             if self._bug is not None:
@@ -202,8 +202,8 @@ class Walk:
                     self._kept_for(command.machine, self._prepare(command, self._agents.get(command.machine)))
                 else:
                     commands.append(command)
-            ends_s = min(ends_s, time.monotonic() + _TOGETHER_S)
-            waits_s = ends_s - time.monotonic() if batching.may_wait(self.rollout, commands) else 0.0
+            ends_s = min(ends_s, clock() + _TOGETHER_S)
+            waits_s = ends_s - clock() if batching.may_wait(self.rollout, commands) else 0.0
             event = await self._event_within(waits_s)
         return commands
 
