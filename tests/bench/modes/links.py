@@ -1,4 +1,8 @@
-"""Slow links: how much longer a code-only deploy takes with each round trip, beside one plain ssh."""
+"""Slow links: how often a code-only deploy waits for the other side, beside one plain ssh, and how long that takes.
+
+A relay that delays what goes through it counts how often the talk turns from one side to the other. What a round trip
+more costs is the slope between two links; it carries the noise of four wall times, and is shown beside the count.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,9 @@ MORE = 1.0
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
-    """One machine behind a relay. What a round trip more costs is the slope between the two links."""
+    """One machine behind a relay."""
     walls: dict[str, dict[int, list[float]]] = {}
-    turns: dict[str, int] = {}
+    turns: dict[str, list[int]] = {}
     with (
         bed_of_machines(count=1, booted=False) as machines,
         tempfile.TemporaryDirectory(prefix="wakeline-bench-") as folder,
@@ -39,17 +43,18 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
                     relay.turns = 0
                     sample = rounds.one(tool, commit)
                     walls.setdefault(tool.name, {}).setdefault(link, []).append(sample.wall_s)
-                    turns[tool.name] = relay.turns
+                    turns.setdefault(tool.name, []).append(relay.turns)
         rounds.close()
         relay.close()
     trips = {name: _trips(each) for name, each in walls.items()}
-    more = trips["wakeline"] - trips["raw"]
+    counted = {name: statistics.median(each) for name, each in turns.items()}
+    more = counted["wakeline"] - counted["raw"]
     return {
         "wall_s": {
             name: {str(ms): figures.spread(each) for ms, each in links.items()} for name, links in walls.items()
         },
-        "round_trips": {name: round(each, 1) for name, each in trips.items()},
-        "turns_counted": turns,
+        "turns_counted": {name: figures.spread(list(map(float, each))) for name, each in turns.items()},
+        "round_trips_by_time": {name: round(each, 1) for name, each in trips.items()},
         "bars": [bars.at_most("round trips a machine beyond plain ssh", more, MORE, unit="more")],
     }
 

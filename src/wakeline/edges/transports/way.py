@@ -18,7 +18,7 @@ from wakeline.core.model import Machine
 from wakeline.core.presence import Phase
 from wakeline.edges.transports import NotReached, kill
 
-QUIET_S = 2.0  # a first packet that was lost is sent again after one
+QUIET_S = 1.5  # a first packet that was lost is sent again after one (RFC 6298, 2.1); its answer has half a second
 _AGAIN_S = 1.0
 _ASKED_S = 30.0
 _ENDS_S = 1.0
