@@ -87,6 +87,8 @@ class Observer:
         self.length_s = 0.0
         self.took_over: dict[int, float] = {}
         self.holds: dict[str, float] = {}
+        self._held_as: dict[str, set[str]] = {}
+        self._was_called: dict[str, tuple[str, float]] = {}
         self.open_claims: dict[str, int] = {}
         self.started: set[str] = set()
         self.running: set[str] = set()
@@ -123,9 +125,37 @@ class Observer:
             return
         if fence is not None and (self.free or fence != self.fence):
             raise Violation(f"law 8: {record.kind} of rollout {fence} was written while {self.fence} has the lease")
+        self._hear_names(record)
         reader = _READERS.get(record.kind)
         if reader is not None:
             reader(self, dataclasses.replace(record, body=self._known(record.body)))
+
+    def _hear_names(self, record: Record) -> None:
+        """Which names the ledger has for one and the same machine: nobody can act on what only people know."""
+        stages = record.body.get("stages", ())
+        for each in (record.body, *(each for stage in stages for each in stage["machines"])):
+            if each.get("renamed_from"):
+                name = each.get("machine") or each["name"]
+                self._was_called.setdefault(name, (each["renamed_from"], self._world.loop.now))
+        if record.kind == "held":
+            self._held_as.setdefault(self._world.who(record.body["machine"]), set()).add(record.body["machine"])
+
+    def _names_of(self, name: str) -> dict[str, float]:
+        """A name and the older ones that the ledger has for it, each with when it knew."""
+        found = {name: 0.0}
+        while name in self._was_called and self._was_called[name][0] not in found:
+            older, known_s = self._was_called[name]
+            found[older] = max(known_s, found[name])
+            name = older
+        return found
+
+    def _held_since(self, box: Box, order: Order) -> list[float]:
+        """Since when a hold counts against an order, as far as the ledger can know that it is about that machine."""
+        since = [self.holds[""]] if "" in self.holds else []
+        for name in self._held_as.get(box.name, ()) if box.name in self.holds else ():
+            known = [self._names_of(name).get(order.machine), self._names_of(order.machine).get(name)]
+            since += [max(self.holds[box.name], each) for each in known if each is not None]
+        return since
 
     def _known(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """A record's body with the machines that its names mean: a machine is the same one whatever it is called."""
@@ -303,6 +333,7 @@ class Observer:
 
     def _unheld(self, record: Record) -> None:
         self.holds.pop(record.body["machine"], None)
+        self._held_as.pop(record.body["machine"], None)
 
     def _retried(self, record: Record) -> None:
         made, machine = self.made[record.body["release"]], record.body["machine"]
@@ -390,14 +421,14 @@ class Observer:
             raise Violation(f"law 7: {box.name} switches to release {release}, which is not complete")
         if not fence or self._world.is_cut(f"{box.name} to ledger") or self._world.is_faulty_now:
             return
-        self._still_counts(box, release, fence)
+        self._still_counts(box, order, fence)
 
-    def _still_counts(self, box: Box, release: int, fence: int) -> None:
-        now = self._world.loop.now
+    def _still_counts(self, box: Box, order: Order, fence: int) -> None:
+        now, release = self._world.loop.now, order.release
         newer = [when for number, when in self.took_over.items() if number > fence]
         if newer and now - min(newer) > _ONE_READ_S:
             raise Violation(f"law 8: {box.name} switches to release {release} for rollout {fence}, which was overtaken")
-        held = [self.holds[name] for name in ("", box.name) if name in self.holds]
+        held = self._held_since(box, order)
         if held and now - min(held) > _ONE_READ_S:
             raise Violation(f"a hold: {box.name} switches to release {release} all the same")
 

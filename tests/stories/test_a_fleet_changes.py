@@ -263,6 +263,21 @@ def test_a_hold_by_a_new_name_stops_a_machine_that_wakes_before_anything_was_dep
     assert fleet.serves("uat") == "one"
 
 
+def test_a_hold_by_names_that_were_never_set_up_says_what_it_does_not_stop(fleet):
+    """Seed 451380: renamed twice, and what was under way knew neither name; nor could anybody but people."""
+    fleet.commit("one")
+    assert fleet.wakeline("deploy").code == 0
+    change(fleet, 'name = "uat"\n', 'name = "web"\nrenamed_from = "uat"\n')
+    fleet.commit("two")
+    assert "nothing was set up" not in fleet.wakeline("hold", "web").err, "uat was, and the hold says that web is uat"
+    change(fleet, 'name = "web"\nrenamed_from = "uat"\n', 'name = "third"\nrenamed_from = "second"\n')
+    fleet.commit("three")
+    said = fleet.wakeline("hold", "third")
+    assert said.code == 0
+    assert "nothing was set up as third, nor as second: what is under way there by another name goes on" in said.err
+    assert "wakeline setup third, or hold all of them: wakeline hold" in said.err
+
+
 def test_a_copied_machine_is_not_the_one_that_it_was_copied_from(fleet):
     (fleet.root / "machines/copy").mkdir()
     append(fleet, THIRD.format(root=fleet.root).replace('"extra"', '"copy"').replace("machines/extra", "machines/uat"))

@@ -23,9 +23,10 @@ def run(folder: Path, *, what: str, machine: str = "", why: str = "", step: str 
     project = open_project(folder)
     meant = _meant(project.file.fleet, machine)
     said: list[str] = []
+    warned: list[str] = []
 
     def decide(state: State) -> list[Draft]:
-        said[:] = []
+        said[:], warned[:] = [], []
         if what == "resolve":
             return [_resolved(state, step=step, how=how, said=said)]
         if what == "retry":
@@ -34,13 +35,14 @@ def run(folder: Path, *, what: str, machine: str = "", why: str = "", step: str 
         now = f"wakeline catch-up {machine}"
         if what == "hold":
             said.append(f"{whose} is on hold: {why or NO_REASON}; lift it with: wakeline unhold {machine}".rstrip())
+            warned.extend(_not_known(state, meant))
             return [Draft("held", {**meant, "why": why})]
         said.append(f"{whose} is no longer on hold{f'; it looks at its timer, or now: {now}' if machine else ''}")
         return [Draft("unheld", {**meant})]
 
     with telling(verbose=False) as tell:
         asyncio.run(write(project, decide, watches=what == "resolve", tell=tell))
-    return Result(what, {"machine": machine, "step": step, "how": how, "why": why}, lines=said)
+    return Result(what, {"machine": machine, "step": step, "how": how, "why": why}, lines=said, warnings=warned)
 
 
 def _meant(fleet: Fleet, name: str) -> dict[str, str]:
@@ -51,6 +53,16 @@ def _meant(fleet: Fleet, name: str) -> dict[str, str]:
         raise Usage(f"there is no machine {name!r}", hint=f"machines: {names}")
     was = {"renamed_from": machine.renamed_from} if machine and machine.renamed_from else {}
     return {"machine": name, **was}
+
+
+def _not_known(state: State, meant: Mapping[str, str]) -> list[str]:
+    """A hold stops what the ledger knows to be the same machine: it cannot stop what is under way by another name."""
+    name, was = meant["machine"], meant.get("renamed_from", "")
+    if not name or state.knows(name, renamed_from=was):
+        return []
+    names = f"{name}, nor as {was}" if was else name
+    hint = f"wakeline setup {name}, or hold all of them: wakeline hold"
+    return [f"nothing was set up as {names}: what is under way there by another name goes on; next: {hint}"]
 
 
 async def write(project: Project, decide: Decide, *, watches: bool, tell: Tell) -> None:

@@ -231,6 +231,11 @@ class State:
         older = [old for old in self.renamed if self._leads_to(old, machine)]
         return (*names, *(name for name in older if name not in names))
 
+    def knows(self, machine: str, *, renamed_from: str = "") -> bool:
+        """Whether a machine was set up by any name that leads to these."""
+        names = {*self.names_of(machine), *(self.names_of(renamed_from) if renamed_from else ())}
+        return any(name in self.machines for name in names)
+
     def why_on_hold(self, machine: str) -> str:
         """Why a machine is on hold, by whatever name somebody said so; empty where it is not."""
         return next((self.holds[each] for each in reversed(self.names_of(machine)) if each in self.holds), "")
