@@ -14,6 +14,7 @@ import pytest
 from wakeline.agent import repository
 from wakeline.edges import git
 
+_ALL_OF_IT = socket.MSG_PEEK | socket.MSG_WAITALL
 WHO = ("-c", "user.name=x", "-c", "user.email=x@localhost")
 
 
@@ -46,10 +47,10 @@ def server(tmp_path) -> Iterator[Server]:
         while True:
             connection, _ = listening.accept()
             with connection:
-                first = connection.recv(4096, socket.MSG_PEEK)
-                if not first:
+                length = connection.recv(4, _ALL_OF_IT)  # in hex, see gitprotocol-common(5); sent by itself
+                if not length:
                     return
-                heard.append(first)
+                heard.append(connection.recv(int(length, 16), _ALL_OF_IT))
                 subprocess.run(argv, stdin=connection, stdout=connection, stderr=subprocess.DEVNULL, check=False)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
