@@ -88,10 +88,14 @@ def run(
 
 
 def _ask_to_end(child: subprocess.Popen[bytes]) -> None:
-    """git takes its unfinished files away when it gets this signal; what does not heed it is ended by the caller."""
+    """git takes its unfinished files away when it gets this signal; what does not heed it is ended by the caller.
+
+    What it was just starting may have missed the signal, and would hold on to `keep_fds`: it is ended with it.
+    """
     with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
         os.killpg(child.pid, signal.SIGTERM)
         child.wait(timeout=_TIDIES_S)
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def _collect(
