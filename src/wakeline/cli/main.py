@@ -19,6 +19,7 @@ from wakeline.github.run import is_run
 # A long ledger is hundreds of thousands of values that all stay: looking through them for cycles, again and again, took
 # 40 % of reading it.
 _COLLECT_AFTER = (100_000, 20, 20)
+_WITHOUT_A_CHECKOUT = ("demo", "docs")
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON envelope on stdout.")
 
 
@@ -30,7 +31,11 @@ def cli() -> None:
 
 def _run(verb: str, *, as_json: bool = False, **options: Any) -> None:
     """Do a verb's work and leave with its exit code. A stack trace is shown for a bug of ours alone."""
-    from wakeline.cli import render  # noqa: PLC0415 - `--help` need not pay for it
+    from wakeline.edges import git  # noqa: PLC0415 - `--help` need not pay for it
+
+    if verb not in _WITHOUT_A_CHECKOUT:
+        git.begin(Path.cwd())
+    from wakeline.cli import render  # noqa: PLC0415 - same
 
     try:
         module = importlib.import_module(f"wakeline.cli.{verb.replace('-', '_')}")

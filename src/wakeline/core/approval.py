@@ -12,6 +12,8 @@ import json
 from collections.abc import Container, Mapping
 from typing import Any
 
+from wakeline.core.times import seconds_of
+
 NAMESPACE = "wakeline-approval"
 LASTS_S = 90 * 86400.0
 _SIGNED = ("release", "stage", "orders", "agent", "after", "expires")
@@ -32,9 +34,7 @@ def problem(body: Mapping[str, Any], *, now_s: float, known: Container[str]) -> 
     """Why an approval whose signature is good is still not to be acted on, or nothing. `known` has the log's hashes."""
     if body.get("after") not in known:
         return "it was signed for another place in the log"
-    try:
-        written = datetime.datetime.strptime(f"{body.get('expires')}+0000", "%Y-%m-%dT%H:%M:%SZ%z")
-    except ValueError:
+    ends_s = seconds_of(str(body.get("expires")))
+    if ends_s is None:
         return "it does not say when it ends"
-    ends_s = written.timestamp()
     return f"it ended at {body['expires']}; `wakeline deploy` approves anew" if now_s > ends_s else ""

@@ -6,11 +6,11 @@ arguments, in seconds since 1970.
 
 from __future__ import annotations
 
-import datetime
 import itertools
 
 from wakeline.core.model import Machine
 from wakeline.core.state import Release, State
+from wakeline.core.times import seconds_of
 
 
 def behind_since(state: State, machine: str) -> str:
@@ -27,13 +27,8 @@ def behind_since(state: State, machine: str) -> str:
 def overdue(state: State, machine: Machine, *, now_s: float) -> str:
     """Why a machine is further behind than it may be, or nothing."""
     since = behind_since(state, machine.name)
-    if not since:
-        return ""
-    try:
-        began = datetime.datetime.strptime(f"{since}+0000", "%Y-%m-%dT%H:%M:%SZ%z").timestamp()
-    except ValueError:
-        return ""
-    if now_s - began <= machine.max_behind_s:
+    began = seconds_of(since)
+    if began is None or now_s - began <= machine.max_behind_s:
         return ""
     return f"{machine.name} is behind since {since}, longer than its max_behind of {_shown(machine.max_behind_s)}"
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from wakeline.core.messages import Message, seconds_of, together
+from wakeline.core.messages import Message, together
 from wakeline.core.model import Receiver
 from wakeline.core.records import GENESIS, BadLog, Draft, Record
+from wakeline.core.times import seconds_of
 
 AGAIN_S = 300.0
 

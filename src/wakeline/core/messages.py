@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from wakeline.core.behind import behind_since, is_awaited, overdue
 from wakeline.core.model import Fleet, Machine, Outcome, Presence
 from wakeline.core.state import Claim, MachineResult, Release, State
+from wakeline.core.times import seconds_of
 
 EVENTS = ("failed", "asleep", "caught-up", "approved", "in-doubt", "behind")
 KEPT_S = 3 * 86400.0  # news of a rollout that nobody could be told for so long is history
@@ -243,14 +244,6 @@ def when(at: str, *, now_s: float) -> str:
     near = 0 <= now_s - seconds < _WEEK_S
     day = _DAYS[there.weekday()] if near else f"{there.day} {_MONTHS[there.month - 1]}"
     return f"{day} {there.hour:02}:{there.minute:02} UTC"
-
-
-def seconds_of(at: str) -> float | None:
-    """A time of the ledger in seconds since 1970, or None for one that cannot be read."""
-    try:
-        return datetime.datetime.strptime(f"{at}+0000", "%Y-%m-%dT%H:%M:%SZ%z").timestamp()
-    except ValueError:
-        return None
 
 
 def harmless(text: str) -> str:

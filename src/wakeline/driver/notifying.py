@@ -19,6 +19,7 @@ from wakeline.core.messages import Message
 from wakeline.core.model import Outcome, Receiver
 from wakeline.core.records import BadLog, Draft, chain
 from wakeline.core.state import State
+from wakeline.core.times import seconds_of
 from wakeline.driver.crowd import both, together
 from wakeline.driver.looking import look
 from wakeline.driver.project import Project
@@ -86,7 +87,7 @@ def due(project: Project, state: State) -> list[Message]:
     """Everything that there is to tell, whoever has been told."""
     commits = {}
     for release in messages.recently_ended(state, time.time()):
-        at = messages.seconds_of(release.ended_at)
+        at = seconds_of(release.ended_at)
         if release.rollback_to or at is None or time.time() - at > messages.KEPT_S:
             continue
         earlier = messages.before(state, release.number)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ _KEPT = ("HOME", "PATH", "USER", "LOGNAME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", 
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "GIT_SSL_CAINFO")
 _WORDS_KEPT = 800
 _LOCK_S, _LOCK_LOOK_S = 90.0, 0.02
+_VERSION, _TOP = ("version",), ("rev-parse", "--show-toplevel")
+_beside: dict[tuple[tuple[str, ...], str], _Beside] = {}
 
 
 class GitFailed(WakelineError):
@@ -161,9 +164,44 @@ def clean(words: bytes) -> str:
     return "; ".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
 
 
+class _Beside(threading.Thread):
+    """A question to git that is asked while there is other work. What it raises waits for whoever wants the answer."""
+
+    def __init__(self, arguments: Sequence[str], *, at: Path) -> None:
+        super().__init__(daemon=True)
+        self._arguments, self._at = arguments, at
+        self._said: str | Exception = ""
+
+    def run(self) -> None:
+        try:
+            self._said = ask(self._arguments, at=self._at)
+        except Exception as error:  # noqa: BLE001 - raised by `answer`
+            self._said = error
+
+    def answer(self) -> str:
+        """What git said. Raises what `ask` raises."""
+        self.join()
+        if isinstance(self._said, Exception):
+            raise self._said
+        return self._said
+
+
+def begin(folder: Path) -> None:
+    """Ask the two questions that nearly every verb begins with, while what it needs is imported."""
+    for arguments in (_VERSION, _TOP):
+        beside = _beside[arguments, str(folder)] = _Beside(arguments, at=folder)
+        beside.start()
+
+
+def _ask_once(arguments: tuple[str, ...], *, at: Path) -> str:
+    """The answer to a question that may have been asked already; it counts once."""
+    beside = _beside.pop((arguments, str(at)), None)
+    return ask(arguments, at=at) if beside is None else beside.answer()
+
+
 def version(*, at: Path) -> tuple[int, ...]:
     """The version of the git program, as numbers."""
-    words = ask(["version"], at=at).split()
+    words = _ask_once(_VERSION, at=at).split()
     return tuple(int(part) for part in words[2].split(".")[:3] if part.isdigit())
 
 
@@ -179,7 +217,7 @@ def top(folder: Path) -> Path:
     """The root of the work tree that a folder is in. Raises GitFailed outside of one."""
     from pathlib import Path  # noqa: PLC0415 - a machine that looks at the ledger's end needs none
 
-    return Path(ask(["rev-parse", "--show-toplevel"], at=folder).strip())
+    return Path(_ask_once(_TOP, at=folder).strip())
 
 
 def setting(name: str, *, at: Path) -> str:
