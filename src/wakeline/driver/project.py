@@ -8,20 +8,23 @@ import hashlib
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wakeline.core.model import Machine, Repository
 from wakeline.driver import fleet_files
 from wakeline.driver.addresses import Addresses, Hide, shown
-from wakeline.driver.writer import Writer
 from wakeline.edges import git, keys
 from wakeline.edges.agent_file import agent_file
 from wakeline.edges.code import Code
 from wakeline.edges.ledgers import Ledger, open_ledger
 from wakeline.edges.ledgers.git import copy_of, refs_of
-from wakeline.edges.transports import Transport, library
 from wakeline.errors import RolloutFailed, Usage
 from wakeline.fleet.file import FleetFile
 from wakeline.github import run
+
+if TYPE_CHECKING:  # with asyncio they are a sixth of what `status` imports: it imports them while git is at work
+    from wakeline.driver.writer import Writer
+    from wakeline.edges.transports import Transport
 
 FILE = "wakeline.toml"
 
@@ -85,6 +88,8 @@ def open_project(folder: Path, *, reaches: bool = False, hide: Hide = shown) -> 
     workdir = _workdir()
     here = fleet_files.load((checkout / FILE).read_text(encoding="utf-8"), name=FILE, workdir=workdir)
     if reaches and any(not machine.address.startswith("local:") for machine in here.fleet.machines):
+        from wakeline.edges.transports import library  # noqa: PLC0415 - only for who goes to a machine
+
         library.begin(agent_file)
     if missing := run.missing_secrets(os.environ):
         hint = f"gh secret set {missing[0]} --env {here.fleet.environment}; wakeline init github lists them"
@@ -96,6 +101,8 @@ def open_project(folder: Path, *, reaches: bool = False, hide: Hide = shown) -> 
     tip = code.fetch(beside=beside, noted=noted, at_once=reaches)
     text = code.file(tip, FILE)
     file = here if text is None else fleet_files.load(text, name=f"{here.branch}:{FILE}", workdir=workdir)
+    from wakeline.driver.writer import Writer  # noqa: PLC0415 - see above
+
     where = url if file.ledger == file.git else run.reached_as(file.ledger, os.environ)
     app, environment = file.fleet.app, file.fleet.environment
     looked = code.looked if where == url and here.ledger == here.git and (app, environment) == ours else None

@@ -17,9 +17,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+from wakeline.edges import importing
+
 _LOOKED_FOR = ("oqs", "liboqs")
 _NAMES = ("liboqs.so", "liboqs.dylib")
-_TURN_S = 0.0005
 _one_at_a_time = threading.Lock()
 
 
@@ -34,22 +35,10 @@ def begin(then: Callable[[], object] = lambda: None) -> None:
     """Import it beside other work, and do then what is wanted soon after it."""
 
     def work() -> None:
-        with _giving_way():
-            asyncssh()
+        asyncssh()
         then()
 
-    threading.Thread(target=work, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _giving_way() -> Iterator[None]:
-    """An import holds the interpreter for 5 ms at a time, longer than git takes to answer: sys.setswitchinterval()."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_TURN_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+    importing.beside(work)
 
 
 @contextlib.contextmanager
