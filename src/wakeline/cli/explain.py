@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from pathlib import Path
 
 from wakeline.cli.result import Result
 from wakeline.core import catch_up
 from wakeline.core.catch_up import CatchUp, Verdict
 from wakeline.core.state import Release, State
 from wakeline.driver.machine_script import name_of
-from wakeline.driver.project import Project, open_project
+from wakeline.driver.project import Project
 from wakeline.errors import Usage
 
 WILL = {
@@ -24,9 +23,8 @@ WILL = {
 SHOWN_MAX = 5
 
 
-def run(folder: Path, *, machine: str) -> Result:
+def run(project: Project, *, machine: str) -> Result:
     """From the ledger alone: the machine may be asleep."""
-    project = open_project(folder)
     names = [each.name for each in project.file.fleet.machines]
     if machine not in names:
         raise Usage(f"there is no machine {machine!r}", hint=f"machines: {', '.join(names)}")

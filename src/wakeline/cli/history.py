@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from pathlib import Path
 from typing import Any
 
 from wakeline.cli.result import Result
 from wakeline.core.state import MachineResult, Release, State
-from wakeline.driver.project import open_project
+from wakeline.driver.project import Project
 
 _RECEIPTS = {"ran": "ran once", "verified": "the database had it", "resolved": "settled by a person"}
 
 
-def run(folder: Path, *, verify: bool, last: int) -> Result:
+def run(project: Project, *, verify: bool, last: int) -> Result:
     """Newest first. With `verify`, only the chain is looked at; a bad record raises LedgerError that names it."""
-    project = open_project(folder)
     state = asyncio.run(project.writer.read())
     if verify:
         state = asyncio.run(project.writer.read_whole())

@@ -7,6 +7,7 @@ import gc
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from wakeline.github.run import is_run
 # 40 % of reading it.
 _COLLECT_AFTER = (100_000, 20, 20)
 _WITHOUT_A_CHECKOUT = ("demo", "docs")
+_LOOKING = ("status", "plan", "history", "explain")
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON envelope on stdout.")
 
 
@@ -38,8 +40,7 @@ def _run(verb: str, *, as_json: bool = False, **options: Any) -> None:
     from wakeline.cli import render  # noqa: PLC0415 - same
 
     try:
-        module = importlib.import_module(f"wakeline.cli.{verb.replace('-', '_')}")
-        code = render.show(module.run(Path.cwd(), **options), as_json=as_json)
+        code = render.show(_result(verb, options), as_json=as_json)
     except WakelineError as error:
         code = render.show_error(error, verb=verb, as_json=as_json)
     except (KeyboardInterrupt, click.Abort):  # click's word for Ctrl-C and Ctrl-D at a question
@@ -51,6 +52,19 @@ def _run(verb: str, *, as_json: bool = False, **options: Any) -> None:
         click.echo("error: this is a bug of wakeline's; what it had done is on the ledger", err=True)
         code = int(ExitCode.OUR_BUG)
     sys.exit(code)
+
+
+def _result(verb: str, options: Mapping[str, Any]) -> Any:
+    """What came of a verb. One that only looks is imported while its project is opened: that is git's work."""
+    name = f"wakeline.cli.{verb.replace('-', '_')}"
+    if verb not in _LOOKING:
+        return importlib.import_module(name).run(Path.cwd(), **options)
+    from wakeline.driver.project import open_project  # noqa: PLC0415 - `--help` need not pay for it
+    from wakeline.edges import importing  # noqa: PLC0415 - same
+
+    importing.begin(name)
+    project = open_project(Path.cwd())
+    return importlib.import_module(name).run(project, **options)
 
 
 @cli.command()

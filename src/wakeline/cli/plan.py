@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from pathlib import Path
 
 from wakeline.cli.result import Result
 from wakeline.driver.admitting import Wish
 from wakeline.driver.planning import Act, Plan, plan
-from wakeline.driver.project import open_project
+from wakeline.driver.project import Project
 from wakeline.errors import ExitCode
 
 
-def run(folder: Path, *, commit: str = "", exit_code: bool = False) -> Result:
+def run(project: Project, *, commit: str = "", exit_code: bool = False) -> Result:
     """With `exit_code`, 8 says that there is something to do."""
-    project = open_project(folder)
     found = asyncio.run(plan(project, Wish(commit=commit)))
     code = ExitCode.SOMETHING_TO_DO if exit_code and found.something_to_do else ExitCode.DONE
     return Result("plan", _data(found), lines=_lines(found), warnings=found.notes, exit_code=code)

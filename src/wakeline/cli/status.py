@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wakeline.cli import standing
 from wakeline.cli.result import Result
@@ -13,18 +13,14 @@ from wakeline.core.behind import overdue
 from wakeline.core.messages import when
 from wakeline.core.model import Machine
 from wakeline.core.state import State
-from wakeline.driver.project import Project, open_project
-from wakeline.edges import importing
-
-if TYPE_CHECKING:
-    from wakeline.driver.looking import Seen
+from wakeline.driver.crowd import both
+from wakeline.driver.looking import Seen, look
+from wakeline.driver.project import Project
 
 
-def run(folder: Path) -> Result:
+def run(project: Project) -> Result:
     """Ask the ledger and every machine at once."""
-    importing.begin("wakeline.driver.looking")
-    project = open_project(folder)
-    state, seen = _look(project)
+    state, seen = asyncio.run(_look(project))
     check_ins = project.writer.ledger.check_ins()
     rows = [_row(state, machine, seen[machine.name], check_ins) for machine in project.file.fleet.machines]
     for row in rows:
@@ -39,16 +35,8 @@ def run(folder: Path) -> Result:
     return Result("status", data, lines=lines, warnings=warnings)
 
 
-def _look(project: Project) -> tuple[State, dict[str, Seen]]:
-    import asyncio  # noqa: PLC0415 - imported while git was at work
-
-    from wakeline.driver.crowd import both  # noqa: PLC0415 - same
-    from wakeline.driver.looking import look  # noqa: PLC0415 - same
-
-    async def ask() -> tuple[State, dict[str, Seen]]:
-        return await both(project.writer.read(), look(project))
-
-    return asyncio.run(ask())
+async def _look(project: Project) -> tuple[State, dict[str, Seen]]:
+    return await both(project.writer.read(), look(project))
 
 
 def _row(
