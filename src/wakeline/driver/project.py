@@ -14,7 +14,6 @@ from wakeline.core.model import Machine, Repository
 from wakeline.driver import fleet_files
 from wakeline.driver.addresses import Addresses, Hide, shown
 from wakeline.edges import git, keys
-from wakeline.edges.agent_file import agent_file
 from wakeline.edges.code import Code
 from wakeline.edges.ledgers import Ledger, open_ledger
 from wakeline.edges.ledgers.git import copy_of, refs_of
@@ -88,7 +87,8 @@ def open_project(folder: Path, *, reaches: bool = False, hide: Hide = shown) -> 
     workdir = _workdir()
     here = fleet_files.load((checkout / FILE).read_text(encoding="utf-8"), name=FILE, workdir=workdir)
     if reaches and any(not machine.address.startswith("local:") for machine in here.fleet.machines):
-        from wakeline.edges.transports import library  # noqa: PLC0415 - only for who goes to a machine
+        from wakeline.edges.agent_file import agent_file  # noqa: PLC0415 - only for who goes to a machine
+        from wakeline.edges.transports import library  # noqa: PLC0415 - same
 
         library.begin(agent_file)
     if missing := run.missing_secrets(os.environ):

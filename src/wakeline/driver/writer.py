@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import random
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -99,6 +97,8 @@ class Writer:
         raise LedgerError(f"the log moved under {TRIES_MAX} tries in a row", hint="wakeline history shows who writes")
 
     def _chained(self, drafts: Sequence[Draft], *, previous: str) -> tuple[Record, ...]:
+        import secrets  # noqa: PLC0415 - who only reads the ledger needs none
+
         ids = [secrets.token_hex(8) for _ in drafts]
         return chain(drafts, ids=ids, previous=previous, at=timestamp(), by=self.by)
 
@@ -125,6 +125,8 @@ class Writer:
 
 def backoff_s(attempt: int) -> float:
     """How long a writer that lost a race waits, by chance."""
+    import random  # noqa: PLC0415 - for who lost a race
+
     return random.uniform(0, min(BACKOFF_S_MAX, 0.05 * 2**attempt))  # noqa: S311 - jitter
 
 

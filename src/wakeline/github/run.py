@@ -5,7 +5,6 @@ Which variables there are: GitHub's "Default environment variables"; ours begin 
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator, Mapping
 
@@ -56,7 +55,7 @@ def secrets_in(environment: Mapping[str, str]) -> Iterator[str]:
         value = environment.get(name, "")
         yield from (line for line in _lines(value) if not line.startswith("-----"))
         if name.endswith("_TOKEN") and value:
-            yield base64.b64encode(f"x-access-token:{value}".encode()).decode()
+            yield _in_a_header(f"x-access-token:{value}")
 
 
 def secrets_in_address(text: str) -> Iterator[str]:
@@ -73,9 +72,16 @@ def secrets_in_address(text: str) -> Iterator[str]:
         if credentials:
             user, _, password = unquote(credentials[1]).partition(":")
             yield from (each for each in (credentials[1].partition(":")[2], password) if len(each) >= _SHORT)
-            yield base64.b64encode(f"{user}:{password}".encode()).decode()
+            yield _in_a_header(f"{user}:{password}")
         for part in re.split(r"[/?&=@:,;]+", line.partition("://")[2]):
             yield from (each for each in (part, unquote(part)) if _is_token(each))
+
+
+def _in_a_header(credentials: str) -> str:
+    """As HTTP sends them: RFC 7617."""
+    import base64  # noqa: PLC0415 - as above
+
+    return base64.b64encode(credentials.encode()).decode()
 
 
 def _lines(text: str) -> list[str]:
