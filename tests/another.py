@@ -10,7 +10,7 @@ import wakeline
 Change = dict[str, tuple[str, str]]
 TOMORROW: Change = {
     "core/records.py": ("RECORD_VERSION = 1", "RECORD_VERSION = 2"),
-    "core/model.py": ("ORDER_VERSION = 1", "ORDER_VERSION = 2"),
+    "core/order.py": ("ORDER_VERSION = 1", "ORDER_VERSION = 2"),
 }
 
 

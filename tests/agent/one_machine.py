@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from wakeline.core.model import Health, Order, Service, Step
+from wakeline.core.order import Health, Order, Service, Step
 
 LIMIT_S = 120
 PROMISED = ((3, 9), (3, 13))

@@ -10,7 +10,7 @@ import socket
 import pytest
 from one_machine import name_of, processes, pythons, service, step, until
 
-from wakeline.core.model import SCRIPT, Layout
+from wakeline.core.order import SCRIPT, Layout
 
 pytestmark = pytest.mark.slow
 

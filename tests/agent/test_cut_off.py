@@ -10,7 +10,7 @@ from wakeline.agent import durable
 from wakeline.agent.catch_up import _cut_off, _raise_barrier
 from wakeline.agent.home import Home
 from wakeline.agent.journal import Journal
-from wakeline.core.model import Order
+from wakeline.core.order import Order
 
 ORDER = Order("shop", "uat", "uat", "web", 1, "c" * 40, "remote.git", "main", "/nowhere")
 

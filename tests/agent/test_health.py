@@ -12,7 +12,7 @@ import pytest
 from one_machine import service
 
 from wakeline.agent import health
-from wakeline.core.model import Health
+from wakeline.core.order import Health
 
 
 @contextlib.contextmanager

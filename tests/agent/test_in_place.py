@@ -15,7 +15,7 @@ from one_machine import GIT, git, healthy, service, step
 
 from wakeline.agent.home import home_of
 from wakeline.agent.in_place import state_file, what_runs
-from wakeline.core.model import Layout
+from wakeline.core.order import Layout
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from one_machine import git, healthy, is_alive, name_of, pythons, service, step, until
 
-from wakeline.core.model import Repository
+from wakeline.core.order import Repository
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import pytest
 from one_machine import service
 
 from wakeline.agent import services
-from wakeline.core.model import Service
+from wakeline.core.order import Service
 from wakeline.edges import process
 from wakeline.errors import RolloutFailed
 

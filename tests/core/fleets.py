@@ -2,7 +2,7 @@
 
 from wakeline.core.commands import Send, Write
 from wakeline.core.events import Finished, Knocked
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.presence import Answer
 from wakeline.core.rollout import Rollout, advance, begin
 from wakeline.core.state import StagePlan

@@ -6,7 +6,7 @@ from core.fleets import asleep, awake, failed, ok, rollout, stage, take
 from wakeline.core.batching import may_wait
 from wakeline.core.commands import Prepare
 from wakeline.core.events import Event, Finished, OnceVerified, OnceWanted, StopAsked
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 
 TWO = stage("first", "a", "b", always=("a", "b"))
 THIRD = stage("second", "c", always=("c",))

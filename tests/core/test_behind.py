@@ -5,7 +5,8 @@ import datetime
 import pytest
 
 from wakeline.core.behind import behind_since, overdue, promise
-from wakeline.core.model import Machine, Outcome, Presence
+from wakeline.core.model import Machine, Presence
+from wakeline.core.order import Outcome
 from wakeline.core.records import Record
 from wakeline.core.state import MachineResult, Release, StagePlan, State
 

@@ -18,7 +18,7 @@ from wakeline.core.carrying_out import (
     switched_from,
     way_back,
 )
-from wakeline.core.model import Order, Step
+from wakeline.core.order import Order, Step
 from wakeline.core.state import Lease, State
 
 ORDER = Order("shop", "uat", "uat", "web", 7, "c" * 40, "remote.git", "main", "/srv/shop", barrier=3)

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from wakeline.core import diary, messages
+from wakeline.core import behind, diary, messages
 from wakeline.core.diary import Diary
 from wakeline.core.fold import fold
 from wakeline.core.model import Fleet, Machine, Presence, Receiver, Stage
@@ -301,10 +301,10 @@ def test_a_machine_asleep_through_releases_is_asleep_since_the_first_of_them():
     for number in (1, 2, 3):
         log.release(number, **UAT_SLEEPS)
     first = log.state.releases[1].results["uat"].at
-    assert messages.asleep_since(log.state, "uat") == first
+    assert behind.asleep_since(log.state, "uat") == first
     log.speaks(3, "uat")
     log.release(4, **UAT_SLEEPS)
-    assert messages.asleep_since(log.state, "uat") == log.state.releases[4].results["uat"].at
+    assert behind.asleep_since(log.state, "uat") == log.state.releases[4].results["uat"].at
 
 
 def test_a_rollback_says_where_to():

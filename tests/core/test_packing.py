@@ -16,7 +16,7 @@ from core.test_state import approved, claimed, made, outcome, state, taken
 from sim.chaos import run
 from wakeline.core import messages, packing
 from wakeline.core.fold import fold
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.records import GENESIS, BadLog, Draft, Record, chain, verify
 from wakeline.core.state import Release, State
 

@@ -7,7 +7,7 @@ import pytest
 from core.fleets import FRONTEND, SCHEDULER, asleep, awake, failed, ok, refused, rollout, sent, stage, take
 from wakeline.core.commands import Knock, Prepare
 from wakeline.core.events import Finished, OnceWanted, Prepared, StopAsked
-from wakeline.core.model import SCRIPT, Layout, Order, Outcome, Step
+from wakeline.core.order import SCRIPT, Layout, Order, Outcome, Step
 from wakeline.core.rollout import PREPARE_AT_ONCE, starts_early
 
 BOTH = frozenset({"scheduler", "uat"})

@@ -7,7 +7,7 @@ import pytest
 from core.fleets import FRONTEND, SCHEDULER, asleep, awake, failed, ok, refused, rollout, sent, stage, take, written
 from wakeline.core.commands import End, GiveClaim, Knock, Send, Stop, Write
 from wakeline.core.events import CheckedIn, Finished, OnceEnded, OnceVerified, OnceWanted, StopAsked
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.rollout import ImpossibleEvent, advance, begin, nobody_waits_for
 from wakeline.core.state import StagePlan
 

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from wakeline.core.model import Fleet, Machine, Outcome, Presence, Stage
+from wakeline.core.model import Fleet, Machine, Presence, Stage
+from wakeline.core.order import Outcome
 from wakeline.core.presence import Answer
 from wakeline.core.standing import Found, candidate, stands
 from wakeline.core.state import Claim, Lease, MachineResult, Release, Request, StagePlan, State

@@ -49,6 +49,18 @@ def test_a_run_that_read_the_fleet_file_before_a_machine_was_renamed_is_run_agai
     check_names(state(set_up("web", renamed_from="uat"), set_up("uat")), fleet())
 
 
+def test_law_1_a_machine_whose_last_name_nobody_knows_is_not_taken_for_a_new_one():
+    """Found by the simulation (seeds 551320 and 570304): renamed twice, and the first new name never got on record."""
+    web = Machine("web", "ubuntu@uat", renamed_from="site")
+    now = dataclasses.replace(fleet(), stages=(fleet().stages[0], Stage("frontend", (web,), gates=False)))
+    for known in (state(set_up("uat")), state(taken(), made(1))):
+        with pytest.raises(Usage, match="web was called site, and the ledger has never heard of either; it knows"):
+            check_names(known, now)
+    check_names(state(set_up("uat"), set_up("web", renamed_from="uat")), now)
+    check_names(state(set_up("site")), now)
+    check_names(state(), now)
+
+
 def test_a_hold_by_an_older_name_keeps_a_rollout_from_the_machine():
     stages = [{"name": "all", "gates": True, "machines": [{"name": "web", "presence": "always"}]}]
     held = ("held", {"machine": "uat", "why": "a fair"})

@@ -17,7 +17,8 @@ import pytest
 import peak
 from wakeline.agent import wire
 from wakeline.core import rollout
-from wakeline.core.model import Machine, Order, Outcome, Presence, Step
+from wakeline.core.model import Machine, Presence
+from wakeline.core.order import Order, Outcome, Step
 from wakeline.core.records import Draft
 from wakeline.core.state import StagePlan
 from wakeline.driver import walking

@@ -12,7 +12,8 @@ import pytest
 
 from wakeline.core import rollout
 from wakeline.core.commands import End, Write
-from wakeline.core.model import Machine, Order, Outcome, Presence
+from wakeline.core.model import Machine, Presence
+from wakeline.core.order import Order, Outcome
 from wakeline.core.presence import Phase
 from wakeline.core.records import Draft
 from wakeline.core.state import StagePlan

@@ -3,7 +3,8 @@
 import pytest
 
 from wakeline.core import messages
-from wakeline.core.model import Layout, Presence
+from wakeline.core.model import Presence
+from wakeline.core.order import Layout
 from wakeline.fleet import FleetFileError, json_schema, load
 
 GOOD = """

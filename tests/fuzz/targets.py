@@ -21,7 +21,7 @@ from wakeline.agent.journal import Journal
 from wakeline.cli.lines import Lines
 from wakeline.core import carrying_out, check_in, once, rollout
 from wakeline.core.fold import KINDS, fold
-from wakeline.core.model import BadOrder, Order, Step, order_from_json
+from wakeline.core.order import BadOrder, Order, Step, order_from_json
 from wakeline.core.records import GENESIS, BadLog, Draft, chain, record_from_line, verify
 from wakeline.core.state import State
 from wakeline.driver.walking import Party, Walk

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from markdown_it import MarkdownIt
 
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.github import deployments, summary
 from wakeline.github.report import Bar, Commit, MachineRow, OnceRow, Report
 

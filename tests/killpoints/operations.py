@@ -20,7 +20,7 @@ from typing import Any
 
 from killpoints.world import Told, World
 from wakeline.agent import durable, journal, layout
-from wakeline.core.model import Health, Layout, Service
+from wakeline.core.order import Health, Layout, Service
 from wakeline.core.records import Draft, chain
 from wakeline.edges.code import Code
 from wakeline.edges.ledgers import open_ledger

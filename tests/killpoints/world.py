@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from killpoints.losing import kill_below
-from wakeline.core.model import Health, Order, Service, Step
+from wakeline.core.order import Health, Order, Service, Step
 
 SOURCE = Path(__file__).parents[2] / "src"
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")

@@ -15,7 +15,7 @@ from sim.links import Wire
 from sim.loop import Process
 from sim.machine import Box
 from wakeline.core import carrying_out
-from wakeline.core.model import Order, Outcome
+from wakeline.core.order import Order, Outcome
 from wakeline.edges.ledgers import Log
 from wakeline.errors import Interrupted, LedgerError
 

@@ -18,7 +18,7 @@ from sim.world import KEY, sign
 from wakeline.core import approval, carrying_out
 from wakeline.core.carrying_out import Begin, CutOff
 from wakeline.core.catch_up import CatchUp, Verdict, decide
-from wakeline.core.model import Order, Outcome, order_from_json
+from wakeline.core.order import Order, Outcome, order_from_json
 from wakeline.core.records import Record
 from wakeline.core.state import State
 from wakeline.edges.ledgers import Log, remembered

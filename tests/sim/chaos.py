@@ -13,7 +13,8 @@ from sim.world import World, inside
 from wakeline.cli import settle
 from wakeline.core.carrying_out import attempts
 from wakeline.core.catch_up import ATTEMPTS, Verdict, decide
-from wakeline.core.model import Machine, Outcome
+from wakeline.core.model import Machine
+from wakeline.core.order import Outcome
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver.admitting import Wish

@@ -11,7 +11,7 @@ from sim.leading import Leading
 from sim.machine import CONFIRMED, HALF, LAID_OUT, READY, WHOLE
 from wakeline.core import carrying_out
 from wakeline.core.carrying_out import Begin
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.errors import Interrupted, RolloutFailed
 
 

@@ -14,7 +14,7 @@ from wakeline.core.records import Record
 if TYPE_CHECKING:
     from sim.machine import Box
     from sim.world import World
-    from wakeline.core.model import Order
+    from wakeline.core.order import Order
 
 _ATTEMPTS = 3
 _ONE_READ_S = 30.0

@@ -22,10 +22,11 @@ from sim.links import Transport, Wire
 from sim.loop import PROCESS, Loop, Process
 from sim.machine import Box, Database
 from sim.store import Ledger, Store
-from wakeline.core import model, packing
+from wakeline.core import binding, order, packing
 from wakeline.core.archive import Archive
 from wakeline.core.fold import fold
-from wakeline.core.model import Fleet, Layout, Machine, Presence, Stage, Step
+from wakeline.core.model import Fleet, Machine, Presence, Stage
+from wakeline.core.order import Layout, Step
 from wakeline.core.records import GENESIS, Draft, Record
 from wakeline.core.state import State
 from wakeline.driver import approving, deploying, joining, leasing, waking, walking, writer
@@ -247,12 +248,17 @@ class World:
         await asyncio.sleep(self.latency_s())
         if not self.is_reached(box.name):
             return
-        was = {"renamed_from": machine.renamed_from} if machine.renamed_from else {}
         box.set_up(machine.name, was=machine.renamed_from)
-        body = {"machine": machine.name, "machine_id": box.name, "unsigned": not self.is_signed, **was}
-        await project.writer.write(
-            lambda now: [Draft("set-up", body)] if now.machines.get(machine.name) != box.name else []
-        )
+        known = {"name": machine.name, "machine_id": box.name, "renamed_from": machine.renamed_from}
+        body = {"machine": machine.name, "machine_id": box.name, "unsigned": not self.is_signed}
+
+        def decide(now: State) -> list[Draft]:
+            if now.machines.get(machine.name) == box.name:
+                return []
+            was = binding.name_before(now, **known, names=[each.name for each in self.fleet.machines])
+            return [Draft("set-up", {**body, **({"renamed_from": was} if was else {})})]
+
+        await project.writer.write(decide)
         await joining.join(project, [machine])
 
     def commit(self, *, good: bool = False) -> int:
@@ -417,7 +423,7 @@ class World:
     def project(self, name: str) -> SimProject:
         """The app as one runner has it."""
         deploy = Deploy("/srv", Layout.RELEASES, (), 5, "", (), 120.0, LEASE_S, "", False)
-        further = (model.Repository("front", "git"),) if self.has_further else ()
+        further = (order.Repository("front", "git"),) if self.has_further else ()
         file = FleetFile(self.fleet, "git", "main", "git", deploy, (), (), further)
         code: Any = Repository(self)
         ledger = self.ledger_of(name)
@@ -490,7 +496,6 @@ def inside(world: World) -> Iterator[None]:
     """The driver's clocks and chance are this world's as long as the block runs."""
     ids = types.SimpleNamespace(token_hex=lambda _bytes: world.fresh_id("x"))
     clocks = types.SimpleNamespace(time=world.wall_s, monotonic=world.loop.time, gmtime=None, strftime=None)
-    chance = types.SimpleNamespace(uniform=world.random.uniform)
     signatures = types.SimpleNamespace(sign=lambda words, *, key, namespace: sign(words, key=key))
     memory = types.SimpleNamespace(
         read=lambda ledger, *, place: ledger.read(start=world.remembered), last_seen=lambda _place: "nothing"
@@ -504,8 +509,8 @@ def inside(world: World) -> Iterator[None]:
         writer: {
             "fold": world.fold,
             "memory": memory,
-            "secrets": ids,
-            "random": chance,
+            "new_id": lambda: world.fresh_id("x"),
+            "_by_chance": lambda most: world.random.uniform(0, most),
             "timestamp": lambda: f"{world.wall_s():.0f}",
         },
         approving: {"time": clocks, "signing": signatures, "signing_key": lambda _project: KEY},

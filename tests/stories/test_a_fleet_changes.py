@@ -276,6 +276,12 @@ def test_a_hold_by_names_that_were_never_set_up_says_what_it_does_not_stop(fleet
     assert said.code == 0
     assert "nothing was set up as third, nor as second: what is under way there by another name goes on" in said.err
     assert "wakeline setup third, or hold all of them: wakeline hold" in said.err
+    said = fleet.wakeline("deploy")
+    assert (said.code, "third was called second, and the ledger has never heard of either" in said.err) == (2, True)
+    assert "it knows web, which the fleet file does not" in said.err
+    assert fleet.wakeline("setup", "third", "--unsigned").code == 0, "the ledger has it by its machine-id"
+    said = fleet.wakeline("deploy")
+    assert (said.code, "third is on hold" in said.err, fleet.serves("uat")) == (0, True, "one"), said
 
 
 def test_a_copied_machine_is_not_the_one_that_it_was_copied_from(fleet):

@@ -22,7 +22,7 @@ from wakeline.agent.doing import doing
 from wakeline.agent.home import DEFAULT_HOME, Home, boot_id, home_of, homes, machine_id
 from wakeline.agent.journal import Journal, read
 from wakeline.core.carrying_out import stale
-from wakeline.core.model import BadOrder, Order, order_from_json
+from wakeline.core.order import BadOrder, Order, order_from_json
 from wakeline.errors import Busy, WakelineError
 
 if TYPE_CHECKING:

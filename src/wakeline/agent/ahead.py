@@ -28,7 +28,7 @@ from wakeline.agent.layout import SPACE_FLOOR, Releases
 from wakeline.agent.overtaken import EarlyLook
 from wakeline.core import carrying_out
 from wakeline.core.carrying_out import Begin
-from wakeline.core.model import BadOrder, Order, order_from_json
+from wakeline.core.order import BadOrder, Order, order_from_json
 from wakeline.errors import RolloutFailed, WakelineError
 
 _LOOK_S = 0.1

@@ -22,7 +22,7 @@ from pathlib import Path
 from wakeline.agent import durable
 from wakeline.agent.layout import inside, link_into
 from wakeline.agent.removing import remove_tree, set_aside
-from wakeline.core.model import Step
+from wakeline.core.order import Step
 from wakeline.errors import RolloutFailed
 
 _COMPLETE = ".complete.json"

@@ -28,7 +28,7 @@ from wakeline.core import approval, carrying_out
 from wakeline.core.carrying_out import CutOff
 from wakeline.core.catch_up import CatchUp, Verdict, decide
 from wakeline.core.fold import fold
-from wakeline.core.model import STOP, BadOrder, Layout, Order, Outcome, order_from_json
+from wakeline.core.order import STOP, BadOrder, Layout, Order, Outcome, order_from_json
 from wakeline.core.records import BadLog, Record
 from wakeline.core.state import State
 from wakeline.core.succession import newest_approval, successor

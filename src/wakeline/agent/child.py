@@ -9,7 +9,6 @@ the beginning and the end are handed on: neither its log nor whoever listens has
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import select
 import signal
@@ -17,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 WHOLE_BYTES = 16 * 1024 * 1024
 _LINE_COSTS = 80  # each is cleaned, masked, written and told: a million empty ones are not nothing
@@ -27,8 +27,7 @@ _GRACE_S = 10.0
 _LINGER_S = 1.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """How a command ended. `exit` is negative for a signal; `why` is set when we ended it ourselves."""
 
     exit: int

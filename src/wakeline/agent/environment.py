@@ -25,7 +25,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from wakeline.core.model import Layout, Order
+from wakeline.core.order import Layout, Order
 from wakeline.errors import RolloutFailed
 
 DEFAULT_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")

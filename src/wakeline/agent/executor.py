@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from wakeline.agent import (
     durable,
@@ -38,13 +39,12 @@ from wakeline.agent.layout import CONFIRMED, Releases
 from wakeline.agent.overtaken import EarlyLook, Watch
 from wakeline.core import carrying_out
 from wakeline.core.carrying_out import Begin
-from wakeline.core.model import SCRIPT, Layout, Order, Outcome
 from wakeline.core.once import GONE
+from wakeline.core.order import SCRIPT, Layout, Order, Outcome
 from wakeline.errors import Interrupted, RolloutFailed, WakelineError
 
 
-@dataclasses.dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How an order ended here. `was` is the release that ran before, 0 for none."""
 
     outcome: Outcome
@@ -155,7 +155,7 @@ class Executor:
         except (WakelineError, OSError, ValueError) as error:
             ending = Ending(Outcome.FAILED, self._abandoned(_words(error)), self._was())
         self._journal.note("ended", release=self.order.release, outcome=ending.outcome.value, cause=ending.cause)
-        return dataclasses.replace(ending, seconds=time.monotonic() - began)
+        return ending._replace(seconds=time.monotonic() - began)
 
     def _carry_out(self, *, may_run_once: bool, start_services: bool) -> Ending:
         order, was = self.order, self.releases.current()

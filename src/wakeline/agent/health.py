@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from wakeline.agent import services, steps
-from wakeline.core.model import Health, Order, Service
+from wakeline.core.order import Health, Order, Service
 from wakeline.errors import RolloutFailed
 
 _IN_A_ROW = 2

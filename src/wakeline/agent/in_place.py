@@ -21,7 +21,7 @@ from typing import Any
 from wakeline.agent import durable, repository, saving
 from wakeline.agent.home import Home
 from wakeline.agent.layout import CONFIRMED, LAID_OUT, READY, RELEASE_FILE, current_release, inside, release_info
-from wakeline.core.model import Order
+from wakeline.core.order import Order
 from wakeline.errors import RolloutFailed
 
 _LOCK_AGE_S = 600.0

@@ -133,8 +133,8 @@ def start(
         os.close(held)
     code_of_command = place.exit
     if code_of_command is None:
-        return dataclasses.replace(ended, exit=ended.exit or 1, why=ended.why or "its keeper died")
-    return dataclasses.replace(ended, exit=code_of_command)
+        return ended._replace(exit=ended.exit or 1, why=ended.why or "its keeper died")
+    return ended._replace(exit=code_of_command)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from wakeline.agent import durable, removing, repository, saving
 from wakeline.agent.home import Home, boot_id, file_name
 from wakeline.core import carrying_out
-from wakeline.core.model import Order
+from wakeline.core.order import Order
 from wakeline.errors import RolloutFailed
 
 RELEASE_FILE = ".wakeline-release.json"

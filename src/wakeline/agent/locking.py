@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 
 from wakeline.agent import child, steps
 from wakeline.core import once
-from wakeline.core.model import Step
+from wakeline.core.order import Step
 from wakeline.errors import RolloutFailed
 
 _ASK_S = 60.0

@@ -17,8 +17,8 @@ from typing import Any
 from wakeline.agent import keeper, locking, steps
 from wakeline.agent.locking import NotStarted
 from wakeline.core import once
-from wakeline.core.model import Step
 from wakeline.core.once import HAS, LACKS
+from wakeline.core.order import Step
 from wakeline.errors import Interrupted, RolloutFailed
 
 _VERIFY_S = 120.0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wakeline.agent import privileges, steps
-from wakeline.core.model import Order, Service
+from wakeline.core.order import Order, Service
 from wakeline.edges import process
 from wakeline.errors import RolloutFailed
 

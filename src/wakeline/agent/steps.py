@@ -9,12 +9,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from wakeline.agent import cache, child, durable, wire
 from wakeline.agent.environment import Environment, explain_not_found
 from wakeline.agent.home import Home
 from wakeline.agent.journal import Journal
-from wakeline.core.model import Order, Step
+from wakeline.core.order import Order, Step
 from wakeline.errors import Interrupted, RolloutFailed
 
 _TAIL = 15
@@ -34,8 +35,7 @@ class Bench:
     folder: Path
 
 
-@dataclasses.dataclass(frozen=True)
-class CommandEnded:
+class CommandEnded(NamedTuple):
     """How one command ended. `cause` is for a person, empty when it passed."""
 
     exit: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from wakeline.cli.render import hide, plain
 from wakeline.cli.result import Result
 from wakeline.cli.teller import telling
 from wakeline.core.behind import promise
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.state import MachineResult, Release
 from wakeline.driver import deploying
 from wakeline.driver.admitting import Wish
@@ -54,7 +53,7 @@ def _reported(folder: Path, *, verbose: bool, wish: Mapping[str, Any]) -> Result
         reporter.finish(done, hint=result.hint)
         more = _told(project, done, tell)
     lines = [*result.lines, *reporter.problems]
-    return dataclasses.replace(result, lines=lines, warnings=[*result.warnings, *more])
+    return result._replace(lines=lines, warnings=[*result.warnings, *more])
 
 
 def _walked(project: Project, wish: Wish, tell: Tell) -> deploying.Result:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from wakeline.errors import ExitCode
 
 ENVELOPE_VERSION = 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """`data` is for programs, `lines` for people; `warnings` need somebody's attention, but not now.
 
     `errors` are titles and causes, where there is more than one thing to say of what went wrong.

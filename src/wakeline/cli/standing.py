@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wakeline.core.messages import asleep_since, when
-from wakeline.core.model import Outcome
+from wakeline.core.behind import asleep_since
+from wakeline.core.order import Outcome
 from wakeline.core.state import MachineResult, State
+from wakeline.core.times import when
 
 
 def note(state: State, row: Mapping[str, Any], *, now_s: float) -> str:

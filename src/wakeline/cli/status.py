@@ -10,9 +10,9 @@ from typing import Any
 from wakeline.cli import standing
 from wakeline.cli.result import Result
 from wakeline.core.behind import overdue
-from wakeline.core.messages import when
 from wakeline.core.model import Machine
 from wakeline.core.state import State
+from wakeline.core.times import when
 from wakeline.driver.crowd import both
 from wakeline.driver.looking import Seen, look
 from wakeline.driver.project import Project

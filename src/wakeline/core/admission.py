@@ -14,7 +14,7 @@ import enum
 from collections.abc import Collection, Mapping, Sequence
 from typing import Union
 
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.state import Claim, Release, Request, State
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wakeline.core.commands import Command, Send, Write
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.rollout import Rollout
 
 

@@ -1,4 +1,4 @@
-"""How long a machine has been behind: law 3, an on-demand machine past its `max_behind` is an error, not a warning.
+"""How long a machine has been behind, or asleep: law 3, one past its `max_behind` is an error, not a warning.
 
 Counted from the approval of the oldest release that it misses, by the clock of whoever wrote that. Times come in as
 arguments, in seconds since 1970.
@@ -9,8 +9,11 @@ from __future__ import annotations
 import itertools
 
 from wakeline.core.model import Machine
+from wakeline.core.order import Outcome
 from wakeline.core.state import Release, State
 from wakeline.core.times import seconds_of
+
+_NOT_ASKED = (Outcome.WITHHELD, Outcome.SUPERSEDED)
 
 
 def behind_since(state: State, machine: str) -> str:
@@ -31,6 +34,19 @@ def overdue(state: State, machine: Machine, *, now_s: float) -> str:
     if began is None or now_s - began <= machine.max_behind_s:
         return ""
     return f"{machine.name} is behind since {since}, longer than its max_behind of {_shown(machine.max_behind_s)}"
+
+
+def asleep_since(state: State, machine: str) -> str:
+    """When a machine that is asleep was first not there, of the releases in a row that found it so."""
+    since = ""
+    for release in state.releases_of([machine]):
+        result = release.results.get(machine)
+        if result is None or result.outcome in _NOT_ASKED:
+            continue
+        if result.outcome is not Outcome.ASLEEP:
+            break
+        since = result.asleep_at or result.at
+    return since
 
 
 def is_awaited(release: Release, machine: str) -> bool:

@@ -10,12 +10,11 @@ Laws that live here:
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wakeline.core.model import Order, Outcome
+from wakeline.core.order import Order, Outcome
 
 if TYPE_CHECKING:
     from wakeline.core.state import State  # the agent pays for it when it has a ledger to read
@@ -39,8 +38,7 @@ def begin(release: int, *, runs: int | None, confirmed: bool) -> Begin:
     return Begin.MAKE_READY
 
 
-@dataclasses.dataclass(frozen=True)
-class WayBack:
+class WayBack(NamedTuple):
     """Where a release that is not healthy is gone back to. `to` None: nowhere, its services are stopped.
 
     With `barred` the way is closed: the release stays, and the machine has failed.
@@ -151,8 +149,7 @@ def switched_from(release: int, *, newest_first: Iterable[Mapping[str, Any]]) ->
 WENT_BACK = "went-back"
 
 
-@dataclasses.dataclass(frozen=True)
-class CutOff:
+class CutOff(NamedTuple):
     """A run that was cut off after its switch to `release`: services may still run another one.
 
     With `back` it had given the release up, because of `cause`, and was on its way back.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 

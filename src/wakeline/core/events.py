@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Union
 
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.presence import Answer
 
 

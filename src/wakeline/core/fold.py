@@ -20,7 +20,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wakeline.core.archive import SHELF, Archive
-from wakeline.core.model import Outcome, Presence
+from wakeline.core.model import Presence
+from wakeline.core.order import Outcome
 from wakeline.core.records import RECORD_VERSION, BadLog, Record
 from wakeline.core.state import NO_REASON, Claim, Lease, MachineResult, Release, Request, StagePlan, State
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.state import StagePlan
 
 BAD = (Outcome.FAILED, Outcome.UNKNOWN)

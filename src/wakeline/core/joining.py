@@ -10,7 +10,8 @@ import dataclasses
 from typing import Union
 
 from wakeline.core.gates import passed
-from wakeline.core.model import Fleet, Outcome, Stage
+from wakeline.core.model import Fleet, Stage
+from wakeline.core.order import Outcome
 from wakeline.core.state import Release, State
 
 

@@ -16,21 +16,18 @@ import dataclasses
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
 
-from wakeline.core.behind import behind_since, is_awaited, overdue
-from wakeline.core.model import Fleet, Machine, Outcome, Presence
+from wakeline.core.behind import asleep_since, behind_since, is_awaited, overdue
+from wakeline.core.model import Fleet, Machine, Presence
+from wakeline.core.order import Outcome
 from wakeline.core.state import Claim, MachineResult, Release, State
-from wakeline.core.times import seconds_of
+from wakeline.core.times import seconds_of, when
 
 EVENTS = ("failed", "asleep", "caught-up", "approved", "in-doubt", "behind")
 KEPT_S = 3 * 86400.0  # news of a rollout that nobody could be told for so long is history
-_WEEK_S = 6 * 86400.0
 _SHOWN_MAX = 3
 _TEXT_MAX = 200
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HARMLESS = str.maketrans({"<": "(", ">": ")", "[": "(", "]": ")", "`": "'", "*": "+", "@": "@\u200b"})
 _BAD = (Outcome.FAILED, Outcome.UNKNOWN)
-_NOT_ASKED = (Outcome.WITHHELD, Outcome.SUPERSEDED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,34 +213,10 @@ def _overdue(state: State, fleet: Fleet, machine: Machine, now_s: float) -> Mess
     return Message((f"behind {machine.name} {since}",), 0, frozenset({"behind"}), title, text)
 
 
-def asleep_since(state: State, machine: str) -> str:
-    """When a machine that is asleep was first not there, of the releases in a row that found it so."""
-    since = ""
-    for release in state.releases_of([machine]):
-        result = release.results.get(machine)
-        if result is None or result.outcome in _NOT_ASKED:
-            continue
-        if result.outcome is not Outcome.ASLEEP:
-            break
-        since = result.asleep_at or result.at
-    return since
-
-
 def owed(state: State) -> frozenset[str]:
     """Machines that owe a word: the newest release that asked for them found them asleep, or heard no ending."""
     newest = {name: word[1].outcome for name in state.spans if (word := state.last_word(name))}
     return frozenset(name for name, outcome in newest.items() if outcome in (Outcome.ASLEEP, Outcome.UNKNOWN))
-
-
-def when(at: str, *, now_s: float) -> str:
-    """A time of the ledger for people, in UTC: the day of the week when that is clear, else the date."""
-    seconds = seconds_of(at)
-    if seconds is None:
-        return at or "an unknown time"
-    there = datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
-    near = 0 <= now_s - seconds < _WEEK_S
-    day = _DAYS[there.weekday()] if near else f"{there.day} {_MONTHS[there.month - 1]}"
-    return f"{day} {there.hour:02}:{there.minute:02} UTC"
 
 
 def harmless(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wakeline.core.archive import Archive, Codec
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.records import Record, record_from_line
 from wakeline.core.state import Claim, Lease, MachineResult, Release, Request, StagePlan, State
 

@@ -36,7 +36,7 @@ from wakeline.core.events import (
     StopAsked,
 )
 from wakeline.core.gates import BAD, all_known_ahead, failed, gate_ahead, is_passed, passed
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.presence import Answer
 from wakeline.core.records import Draft
 from wakeline.core.state import StagePlan

@@ -12,7 +12,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from wakeline.core.model import Fleet, Outcome
+from wakeline.core.model import Fleet
+from wakeline.core.order import Outcome
 from wakeline.core.presence import Answer
 from wakeline.core.state import Release, State
 

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 from wakeline.core.archive import SHELF, newest_first, of_release
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.records import GENESIS, Record
 
 NO_REASON = "no reason given"
@@ -235,6 +235,10 @@ class State:
         """Whether a machine was set up by any name that leads to these."""
         names = {*self.names_of(machine), *(self.names_of(renamed_from) if renamed_from else ())}
         return any(name in self.machines for name in names)
+
+    def has_heard_of(self, machine: str) -> bool:
+        """Whether a machine was set up, or was in a release, by any name that leads to this one."""
+        return any(name in self.machines or name in self.spans for name in self.names_of(machine))
 
     def why_on_hold(self, machine: str) -> str:
         """Why a machine is on hold, by whatever name somebody said so; empty where it is not."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime
 
 _LENGTH = len("2026-11-29T22:31:27Z")
+_WEEK_S = 6 * 86400.0
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def seconds_of(at: str) -> float | None:
@@ -18,3 +21,14 @@ def seconds_of(at: str) -> float | None:
         return datetime.datetime.fromisoformat(f"{at[:-1]}+00:00").timestamp()
     except ValueError:
         return None
+
+
+def when(at: str, *, now_s: float) -> str:
+    """A time of the ledger for people, in UTC: the day of the week when that is clear, else the date."""
+    seconds = seconds_of(at)
+    if seconds is None:
+        return at or "an unknown time"
+    there = datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
+    near = 0 <= now_s - seconds < _WEEK_S
+    day = _DAYS[there.weekday()] if near else f"{there.day} {_MONTHS[there.month - 1]}"
+    return f"{day} {there.hour:02}:{there.minute:02} UTC"

@@ -60,6 +60,26 @@ def check_names(state: State, fleet: Fleet) -> None:
                 f"{old} has been renamed to {new} since: this run has the fleet file of before",
                 hint=f"run it again; if {old} is a machine of its own: wakeline setup {old}",
             )
+    for machine in fleet.machines:
+        if gone := _may_have_been(state, fleet, machine):
+            raise Usage(
+                f"{machine.name} was called {machine.renamed_from}, and the ledger has never heard of either; "
+                f"it knows {', '.join(gone)}, which the fleet file does not: is it one of them?",
+                hint=f"wakeline setup {machine.name}, which tells by its machine-id; or correct its renamed_from",
+            )
+
+
+def _may_have_been(state: State, fleet: Fleet, machine: Machine) -> list[str]:
+    """The names on the ledger that a machine may have had before the one that the fleet file says and nobody knows.
+
+    It was renamed again before its last name got on record. Taken for a new one it would be left out of its stage, and
+    a hold on it would be on nobody.
+    """
+    if not machine.renamed_from or state.has_heard_of(machine.name) or state.has_heard_of(machine.renamed_from):
+        return []
+    today = {name for each in fleet.machines for name in (each.name, each.renamed_from)}
+    newest = {name for stage in state.newest.stages for name in stage.machines} if state.newest else set()
+    return sorted(({*state.machines} | newest) - today - state.left - {*state.renamed})
 
 
 def check_fleet_file(project: Project, release: Release) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 
 from wakeline import agent as agent_package
 from wakeline.core import moving
-from wakeline.core.model import Layout, Machine
+from wakeline.core.model import Machine
 from wakeline.core.moving import Move, Place, Setting
+from wakeline.core.order import Layout
 from wakeline.core.presence import Answer, heard
 from wakeline.driver import becoming_root, machine_script
 from wakeline.driver.crowd import for_each

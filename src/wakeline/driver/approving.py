@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wakeline.core import approval
-from wakeline.core.model import Order
+from wakeline.core.order import Order
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver.project import Project

@@ -13,7 +13,8 @@ from pathlib import Path
 from wakeline.core import admission, check_in, rollout
 from wakeline.core.behind import overdue
 from wakeline.core.lease import is_anothers
-from wakeline.core.model import Fleet, Machine, Order, Outcome, Presence
+from wakeline.core.model import Fleet, Machine, Presence
+from wakeline.core.order import Order, Outcome
 from wakeline.core.records import Draft
 from wakeline.core.state import Claim, Lease, Release, State
 from wakeline.driver import approving, standing

@@ -13,7 +13,8 @@ from typing import Any
 
 from wakeline import agent as agent_package
 from wakeline.agent import privileges
-from wakeline.core.model import Layout, Machine, Order, Presence, Receiver
+from wakeline.core.model import Machine, Presence, Receiver
+from wakeline.core.order import Layout, Order
 from wakeline.core.presence import Answer, judge
 from wakeline.driver import approving
 from wakeline.driver.crowd import together

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from wakeline.core import behind
-from wakeline.core.model import Machine, Outcome
+from wakeline.core.model import Machine
+from wakeline.core.order import Outcome
 from wakeline.core.records import Record
 from wakeline.core.state import MachineResult
 from wakeline.driver.deploying import Result

@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from wakeline.core import joining
-from wakeline.core.model import Fleet, Machine, Order, Presence
+from wakeline.core.model import Fleet, Machine, Presence
+from wakeline.core.order import Order
 from wakeline.core.records import Draft
 from wakeline.core.state import State
 from wakeline.driver import approving, waking

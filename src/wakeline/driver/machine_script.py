@@ -15,7 +15,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from wakeline.agent import privileges
-from wakeline.core.model import Layout, Machine, Service
+from wakeline.core.model import Machine
+from wakeline.core.order import Layout, Service
 from wakeline.driver import machine_command
 from wakeline.fleet.file import FleetFile
 

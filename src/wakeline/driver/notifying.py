@@ -16,7 +16,8 @@ from typing import Any
 from wakeline.core import check_in, diary, messages
 from wakeline.core.diary import Diary
 from wakeline.core.messages import Message
-from wakeline.core.model import Outcome, Receiver
+from wakeline.core.model import Receiver
+from wakeline.core.order import Outcome
 from wakeline.core.records import BadLog, Draft, chain
 from wakeline.core.state import State
 from wakeline.core.times import seconds_of

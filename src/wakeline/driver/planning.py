@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from wakeline.core import admission
-from wakeline.core.model import Order, Presence
+from wakeline.core.model import Presence
+from wakeline.core.order import Order
 from wakeline.core.presence import Answer
 from wakeline.core.state import State
 from wakeline.driver.admitting import Wish, admit

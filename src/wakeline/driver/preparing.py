@@ -52,10 +52,15 @@ async def prepare(
     """
     work = _Work(project, await project.writer.read(), root_user, signers, replace, copying)
     found = _each_its_own(await for_each(plans, lambda each: _one(work, each)))
-    machines = [each.machine for each in plans]
+    machines = {each.machine.name: each.machine for each in plans}
     ids = {each.machine: machine_id for each, machine_id in found if machine_id}
     unsigned = {} if signers else {"unsigned": True}
-    was = {each.name: {"renamed_from": each.renamed_from} if each.renamed_from else {} for each in machines}
+    names = [each.name for each in project.file.fleet.machines]
+
+    def was(state: State, machine: Machine, machine_id: str) -> dict[str, str]:
+        known = {"name": machine.name, "machine_id": machine_id, "renamed_from": machine.renamed_from}
+        before = binding.name_before(state, **known, names=names)
+        return {"renamed_from": before} if before else {}
 
     def decide(state: State) -> list[Draft]:
         fresh = {
@@ -64,7 +69,7 @@ async def prepare(
             if state.machines.get(name) != each or (name in state.unsigned) == bool(signers)
         }
         return [
-            Draft("set-up", {"machine": name, "machine_id": each, **was[name], **unsigned})
+            Draft("set-up", {"machine": name, "machine_id": each, **was(state, machines[name], each), **unsigned})
             for name, each in fresh.items()
         ]
 

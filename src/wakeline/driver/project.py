@@ -10,7 +10,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakeline.core.model import Machine, Repository
+from wakeline.core.model import Machine
+from wakeline.core.order import Repository
 from wakeline.driver import fleet_files
 from wakeline.driver.addresses import Addresses, Hide, shown
 from wakeline.edges import git, keys

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wakeline.core import check_in, standing
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.core.state import MachineResult, Release, State
 from wakeline.driver.looking import Seen, look
 from wakeline.driver.progress import Notice, Tell

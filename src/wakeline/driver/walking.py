@@ -23,7 +23,8 @@ from wakeline.core.events import (
     Prepared,
     StopAsked,
 )
-from wakeline.core.model import Machine, Order, Outcome, Step
+from wakeline.core.model import Machine
+from wakeline.core.order import Order, Outcome, Step
 from wakeline.core.presence import Answer, Phase, heard, judge
 from wakeline.core.records import Draft
 from wakeline.core.state import State

@@ -97,9 +97,7 @@ class Writer:
         raise LedgerError(f"the log moved under {TRIES_MAX} tries in a row", hint="wakeline history shows who writes")
 
     def _chained(self, drafts: Sequence[Draft], *, previous: str) -> tuple[Record, ...]:
-        import secrets  # noqa: PLC0415 - who only reads the ledger needs none
-
-        ids = [secrets.token_hex(8) for _ in drafts]
+        ids = [new_id() for _ in drafts]
         return chain(drafts, ids=ids, previous=previous, at=timestamp(), by=self.by)
 
     def _believe(self, log: Log) -> State:
@@ -125,9 +123,20 @@ class Writer:
 
 def backoff_s(attempt: int) -> float:
     """How long a writer that lost a race waits, by chance."""
-    import random  # noqa: PLC0415 - for who lost a race
+    return _by_chance(min(BACKOFF_S_MAX, 0.05 * 2**attempt))
 
-    return random.uniform(0, min(BACKOFF_S_MAX, 0.05 * 2**attempt))  # noqa: S311 - jitter
+
+def _by_chance(most: float) -> float:
+    import random  # noqa: PLC0415 - who only reads the ledger needs no chance
+
+    return random.uniform(0, most)  # noqa: S311 - jitter
+
+
+def new_id() -> str:
+    """The id of a record: no other has it."""
+    import secrets  # noqa: PLC0415 - same
+
+    return secrets.token_hex(8)
 
 
 def timestamp() -> str:

@@ -21,10 +21,11 @@ _EDGES = ("edges/process.py", "edges/git.py", "edges/objects.py", "edges/clock.p
 _START = """\
 import gc
 import sys
-gc.set_threshold(100_000, 20, 20)
+if hasattr(gc, "freeze"):  # not in PyPy
+    gc.set_threshold(100_000, 20, 20)
 from wakeline.agent.glance import main
 code = main()
-if hasattr(gc, "freeze"):  # not in PyPy
+if hasattr(gc, "freeze"):
     gc.freeze()
 sys.exit(code)
 """

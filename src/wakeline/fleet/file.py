@@ -10,8 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from wakeline.core import model
-from wakeline.core.model import SCRIPT
+from wakeline.core import model, order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +22,15 @@ class FleetFile:
     branch: str
     ledger: str
     deploy: Deploy
-    steps: tuple[model.Step, ...]
-    services: tuple[model.Service, ...]
-    repositories: tuple[model.Repository, ...]
+    steps: tuple[order.Step, ...]
+    services: tuple[order.Service, ...]
+    repositories: tuple[order.Repository, ...]
     url: str = ""
     receivers: tuple[model.Receiver, ...] = ()
 
     def orders(
         self, *, fleet: model.Fleet, release: int, commit: str, pins: Mapping[str, str], rollback: bool, barrier: int
-    ) -> dict[str, model.Order]:
+    ) -> dict[str, order.Order]:
         """One order per machine of `fleet`, which may be newer than this file: a rollback walks today's machines."""
         return {
             machine.name: self._order(
@@ -53,12 +52,12 @@ class FleetFile:
         pins: Mapping[str, str],
         rollback: bool,
         barrier: int,
-    ) -> model.Order:
+    ) -> order.Order:
         mine = frozenset(machine.roles)
         path = self.deploy.path
         if path.startswith(".") and machine.address.startswith("local:"):
             path = f"{machine.address[len('local:') :]}/{path}"
-        return model.Order(
+        return order.Order(
             app=self.fleet.app,
             environment=self.fleet.environment,
             machine=machine.name,
@@ -85,13 +84,13 @@ class FleetFile:
             on_retire=self.deploy.on_retire,
         )
 
-    def _steps(self, machine: model.Machine) -> tuple[model.Step, ...]:
+    def _steps(self, machine: model.Machine) -> tuple[order.Step, ...]:
         if not self.deploy.script:
             return self.steps
         role = machine.roles[0] if machine.roles else machine.name
         command = self.deploy.script.replace("{role}", role).replace("{machine}", machine.name)
-        once = model.Step("script-once", command, once=True, verify=command)
-        own = (model.Step(SCRIPT, command), *((once,) if self.deploy.script_once else ()))
+        once = order.Step("script-once", command, once=True, verify=command)
+        own = (order.Step(order.SCRIPT, command), *((once,) if self.deploy.script_once else ()))
         return (*own, *self.steps)
 
 
@@ -100,7 +99,7 @@ class Deploy:
     """Where and how a release is laid out."""
 
     path: str
-    layout: model.Layout
+    layout: order.Layout
     shared: tuple[str, ...]
     keep: int
     env_file: str
@@ -109,7 +108,7 @@ class Deploy:
     lease_s: float
     script: str
     script_once: bool
-    on_retire: str = model.KEEP
+    on_retire: str = order.KEEP
 
 
 def to_json(file: FleetFile) -> dict[str, Any]:
@@ -126,10 +125,10 @@ def from_json(data: Mapping[str, Any]) -> FleetFile:
         git=data["git"],
         branch=data["branch"],
         ledger=data["ledger"],
-        deploy=Deploy(**{**_tuples(deploy), "layout": model.Layout(deploy["layout"])}),
-        steps=tuple(model.Step(**_tuples(each)) for each in data["steps"]),
+        deploy=Deploy(**{**_tuples(deploy), "layout": order.Layout(deploy["layout"])}),
+        steps=tuple(order.Step(**_tuples(each)) for each in data["steps"]),
         services=tuple(_service(each) for each in data["services"]),
-        repositories=tuple(model.Repository(**each) for each in data["repositories"]),
+        repositories=tuple(order.Repository(**each) for each in data["repositories"]),
         url=data["url"],
         receivers=tuple(model.Receiver(**_tuples(each)) for each in data["receivers"]),
     )
@@ -142,9 +141,9 @@ def _stage(data: Mapping[str, Any]) -> model.Stage:
     return model.Stage(**{**data, "machines": machines})
 
 
-def _service(data: Mapping[str, Any]) -> model.Service:
+def _service(data: Mapping[str, Any]) -> order.Service:
     health = data["health"]
-    return model.Service(**{**_tuples(data), "health": model.Health(**health) if health else None})
+    return order.Service(**{**_tuples(data), "health": order.Health(**health) if health else None})
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import tomllib
 from pydantic import BaseModel, ValidationError
 
-from wakeline.core import model
+from wakeline.core import model, order
 from wakeline.errors import Usage
 from wakeline.fleet.file import Deploy, FleetFile
 from wakeline.fleet.schema import File, MachineTable, ServiceTable, StageTable
@@ -220,16 +220,16 @@ def _fleet_file(file: File) -> FleetFile:
     stages = tuple(_stage(stage) for stage in file.stage)
     lead = file.lead or stages[0].machines[0].name
     fields = file.deploy.model_dump(exclude={"boot_limit", "layout", "lease"})
-    layout = model.Layout(file.deploy.layout)
+    layout = order.Layout(file.deploy.layout)
     return FleetFile(
         fleet=model.Fleet(file.app, file.environment, stages, lead),
         git=file.git,
         branch=file.branch,
         ledger=file.git if file.ledger == "git" else file.ledger,
         deploy=Deploy(**fields, layout=layout, boot_limit_s=file.deploy.boot_limit, lease_s=file.deploy.lease),
-        steps=tuple(model.Step(**s.model_dump(exclude={"timeout"}), timeout_s=s.timeout) for s in file.step),
+        steps=tuple(order.Step(**s.model_dump(exclude={"timeout"}), timeout_s=s.timeout) for s in file.step),
         services=tuple(_core_service(service) for service in file.service),
-        repositories=tuple(model.Repository(**each.model_dump()) for each in file.repository),
+        repositories=tuple(order.Repository(**each.model_dump()) for each in file.repository),
         url=file.url,
         receivers=tuple(model.Receiver(**each.model_dump()) for each in file.notify),
     )
@@ -245,9 +245,9 @@ def _machine(machine: MachineTable) -> model.Machine:
     return model.Machine(**fields, presence=model.Presence(machine.presence), max_behind_s=machine.max_behind)
 
 
-def _core_service(service: ServiceTable) -> model.Service:
+def _core_service(service: ServiceTable) -> order.Service:
     fields = service.model_dump(exclude={"health", "name"})
     health = None
     if service.health:
-        health = model.Health(**service.health.model_dump(exclude={"within"}), within_s=service.health.within)
-    return model.Service(name=service.name or service.unit, health=health, **fields)
+        health = order.Health(**service.health.model_dump(exclude={"within"}), within_s=service.health.within)
+    return order.Service(name=service.name or service.unit, health=health, **fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import html
 import re
 from collections.abc import Iterator
 
-from wakeline.core.model import Outcome
+from wakeline.core.order import Outcome
 from wakeline.github.report import Bar, MachineRow, Report
 
 BYTES_MAX = 1024 * 1024  # of one step's summary; past it GitHub shows none at all

@@ -7,11 +7,10 @@ are in the log, and False only when nothing of them is: what a remote answered i
 from __future__ import annotations
 
 import bisect
-import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wakeline.core.records import GENESIS, Record
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 CheckIn = Mapping[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Start:
+class Start(NamedTuple):
     """Where a log may be gone on from: what it says up to there, folded, and the store's word for the place.
 
     `taken` are the ids of the records up to there, in short and sorted: none may stand in a log twice.
@@ -38,8 +36,7 @@ class Start:
         return any(at < len(self.taken) and self.taken[at] == name for name, at in found)
 
 
-@dataclasses.dataclass(frozen=True)
-class Log:
+class Log(NamedTuple):
     """The log, verified. `tip` is the hash of the last record, GENESIS when there is none.
 
     `stamp` is the store's own word for where the log stood, see Ledger.stamp; empty where it was not asked. Without a

@@ -12,13 +12,12 @@ whoever pushes it, so two runners that push it at once do not meet.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from wakeline.core.records import BadLog, Record, verify
 from wakeline.edges import git, objects
@@ -334,8 +333,7 @@ class GitLedger:
         return git.ask(["log", "-1", "--format=%B", commit], at=self._copy)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One push: the commit before it, empty for the first, and its records."""
 
     parent: str

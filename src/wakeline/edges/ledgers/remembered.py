@@ -18,13 +18,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from wakeline.core import archive, fold, model, packing, records, state
+from wakeline.core import archive, fold, model, order, packing, records, state
 from wakeline.core.records import Record
 from wakeline.core.state import State
 from wakeline.edges.ledgers import Log, Start, short
 
 EVERY = 100  # records behind it that are read again at each start, before it is made anew
-_MEANING = (archive, fold, model, packing, records, state)
+_MEANING = (archive, fold, model, order, packing, records, state)
 
 
 def beside(place: Path) -> Path:
