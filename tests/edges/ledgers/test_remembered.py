@@ -208,7 +208,7 @@ def test_what_another_wakeline_has_made_is_not_used(used, monkeypatch):
 
 def test_who_made_it_is_told_by_all_code_that_says_what_a_record_means():
     core = Path(fold.__code__.co_filename).parent
-    names = {"archive", "fold", "model", "packing", "records", "state"}
+    names = {"archive", "fold", "model", "order", "packing", "records", "state"}
     assert {Path(str(each.__file__)) for each in remembered._MEANING} == {core / f"{name}.py" for name in names}
 
 
@@ -348,6 +348,6 @@ def test_what_is_remembered_of_another_log_that_hangs_on_the_same_commit_is_not_
     """The hash of the last record must be the one that the next one names: the commit alone says nothing."""
     start = remembered.load(used.seen)
     assert start is not None
-    wrong = dataclasses.replace(start, state=dataclasses.replace(start.state, tip="f" * 64))
+    wrong = start._replace(state=dataclasses.replace(start.state, tip="f" * 64))
     log = used.ledger().read(start=lambda: wrong)
     assert (log.start, len(log.records)) == (None, 25)
