@@ -89,7 +89,6 @@ class Observer:
         self.holds: dict[str, float] = {}
         self._held_as: dict[str, set[str]] = {}
         self._was_called: dict[str, tuple[str, float]] = {}
-        self._ordered: dict[int, set[str]] = {}
         self.open_claims: dict[str, int] = {}
         self.started: set[str] = set()
         self.running: set[str] = set()
@@ -138,8 +137,6 @@ class Observer:
             if each.get("renamed_from"):
                 name = each.get("machine") or each["name"]
                 self._was_called.setdefault(name, (each["renamed_from"], self._world.loop.now))
-        if record.kind == "approved":
-            self._ordered.setdefault(record.body["release"], set()).update(record.body.get("orders", ()))
         if record.kind == "held":
             self._held_as.setdefault(self._world.who(record.body["machine"]), set()).add(record.body["machine"])
 
@@ -382,13 +379,8 @@ class Observer:
         return max((made.number for made in self.made.values() if made.orders_for(box.name)), default=0)
 
     def is_left_behind(self, box: Box) -> int:
-        """The release that a machine should have taken up by itself, and has not tried as often as it may; or 0.
-
-        One that it was ordered by a name which the ledger has not for it is out of its reach until it is ordered anew.
-        """
+        """The release that a machine should have taken up by itself, and has not tried as often as it may; or 0."""
         allowed = self._allowed(box)
-        if allowed and not self._ordered.get(allowed, set()) & self._names_of(box.called).keys():
-            return 0
         tried = self.attempts.get((box.name, allowed), 0)
         return allowed if allowed > (box.current or 0) and tried < _ATTEMPTS else 0
 
