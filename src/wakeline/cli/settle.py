@@ -60,9 +60,13 @@ def _not_known(state: State, meant: Mapping[str, str]) -> list[str]:
     name, was = meant["machine"], meant.get("renamed_from", "")
     if not name or state.knows(name, renamed_from=was):
         return []
-    names = f"{name}, nor as {was}" if was else name
     hint = f"wakeline setup {name}, or hold all of them: wakeline hold"
-    return [f"nothing was set up as {names}: what is under way there by another name goes on; next: {hint}"]
+    return [f"nothing was set up as {_names(meant)}: what is under way there by another name goes on; next: {hint}"]
+
+
+def _names(meant: Mapping[str, str]) -> str:
+    name, was = meant["machine"], meant.get("renamed_from", "")
+    return f"{name}, nor as {was}" if was else name
 
 
 async def write(project: Project, decide: Decide, *, watches: bool, tell: Tell) -> None:
@@ -88,5 +92,7 @@ def _retried(state: State, *, meant: Mapping[str, str], said: list[str]) -> Draf
     machine, newest = meant["machine"], state.newest
     if newest is None:
         raise Usage("there is no release yet", hint="wakeline deploy")
+    if not any(state.has_heard_of(name) for name in (machine, meant.get("renamed_from")) if name):
+        raise Usage(f"nothing was set up or deployed as {_names(meant)}", hint=f"wakeline setup {machine}")
     said.append(f"{machine} may try release {newest.number} again: at its next look, or with wakeline deploy")
     return Draft("retried", {"release": newest.number, **meant})
