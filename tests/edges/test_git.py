@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -9,6 +10,25 @@ from pathlib import Path
 import pytest
 
 from wakeline.edges import git
+
+
+def test_what_was_asked_beside_other_work_is_answered_once_and_asked_anew_after_that(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    asked = []
+    ask = git.ask
+    monkeypatch.setattr(git, "ask", lambda arguments, **more: asked.append(arguments) or ask(arguments, **more))
+    git.begin(tmp_path)
+    assert git.top(tmp_path) == tmp_path
+    git.ensure_version(at=tmp_path)
+    assert len(asked) == 2
+    assert git.top(tmp_path) == tmp_path
+    assert len(asked) == 3
+
+
+def test_what_git_refuses_beside_other_work_is_told_to_who_wants_the_answer(tmp_path):
+    git.begin(tmp_path)
+    with pytest.raises(git.GitFailed, match="not a git repository"):
+        git.top(tmp_path)
 
 
 def test_who_waits_too_long_for_a_copy_is_told_who_has_it_and_what_to_look_at(tmp_path):

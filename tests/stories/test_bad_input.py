@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 from urllib.parse import quote
 
@@ -63,6 +64,15 @@ def test_a_remote_that_is_not_there(fleet):
     (fleet.root / "remote.git").rename(fleet.root / "gone.git")
     said = fleet.wakeline("deploy")
     assert (said.code, "cannot fetch" in said.err) == (1, True)
+
+
+def test_in_a_folder_that_is_gone(fleet):
+    command = f"mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} -m wakeline status"
+    said = subprocess.run(
+        ["sh", "-c", command], cwd=fleet.root, env=fleet.environment, capture_output=True, text=True, check=False
+    )
+    assert (said.returncode, "the folder that this is run in is gone" in said.stderr) == (2, True)
+    assert "Traceback" not in said.stderr
 
 
 def test_outside_a_checkout(fleet, tmp_path_factory):

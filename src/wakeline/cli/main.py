@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from wakeline import __version__
-from wakeline.errors import ExitCode, WakelineError
+from wakeline.errors import ExitCode, Usage, WakelineError
 from wakeline.github.run import is_run
 
 # A long ledger is hundreds of thousands of values that all stay: looking through them for cycles, again and again, took
@@ -35,12 +35,15 @@ def _run(verb: str, *, as_json: bool = False, **options: Any) -> None:
     """Do a verb's work and leave with its exit code. A stack trace is shown for a bug of ours alone."""
     from wakeline.edges import git  # noqa: PLC0415 - `--help` need not pay for it
 
-    if verb not in _WITHOUT_A_CHECKOUT:
-        git.begin(Path.cwd())
+    folder = _here()
+    if folder is not None and verb not in _WITHOUT_A_CHECKOUT:
+        git.begin(folder)
     from wakeline.cli import render  # noqa: PLC0415 - same
 
     try:
-        code = render.show(_result(verb, options), as_json=as_json)
+        if folder is None:
+            raise Usage("the folder that this is run in is gone", hint="cd to your app's repository")
+        code = render.show(_result(verb, folder, options), as_json=as_json)
     except WakelineError as error:
         code = render.show_error(error, verb=verb, as_json=as_json)
     except (KeyboardInterrupt, click.Abort):  # click's word for Ctrl-C and Ctrl-D at a question
@@ -54,16 +57,24 @@ def _run(verb: str, *, as_json: bool = False, **options: Any) -> None:
     sys.exit(code)
 
 
-def _result(verb: str, options: Mapping[str, Any]) -> Any:
+def _here() -> Path | None:
+    """The folder that the command is run in; None for one that has been removed meanwhile."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
+def _result(verb: str, folder: Path, options: Mapping[str, Any]) -> Any:
     """What came of a verb. One that only looks is imported while its project is opened: that is git's work."""
     name = f"wakeline.cli.{verb.replace('-', '_')}"
     if verb not in _LOOKING:
-        return importlib.import_module(name).run(Path.cwd(), **options)
+        return importlib.import_module(name).run(folder, **options)
     from wakeline.driver.project import open_project  # noqa: PLC0415 - `--help` need not pay for it
     from wakeline.edges import importing  # noqa: PLC0415 - same
 
     importing.begin(name)
-    project = open_project(Path.cwd())
+    project = open_project(folder)
     return importlib.import_module(name).run(project, **options)
 
 

@@ -58,7 +58,7 @@ def _meant(fleet: Fleet, name: str) -> dict[str, str]:
 def _not_known(state: State, meant: Mapping[str, str]) -> list[str]:
     """A hold stops what the ledger knows to be the same machine: it cannot stop what is under way by another name."""
     name, was = meant["machine"], meant.get("renamed_from", "")
-    if not name or state.knows(name, renamed_from=was):
+    if not name or state.knows(name, was):
         return []
     hint = f"wakeline setup {name}, or hold all of them: wakeline hold"
     return [f"nothing was set up as {_names(meant)}: what is under way there by another name goes on; next: {hint}"]
@@ -92,7 +92,7 @@ def _retried(state: State, *, meant: Mapping[str, str], said: list[str]) -> Draf
     machine, newest = meant["machine"], state.newest
     if newest is None:
         raise Usage("there is no release yet", hint="wakeline deploy")
-    if not any(state.has_heard_of(name) for name in (machine, meant.get("renamed_from")) if name):
+    if not state.has_heard_of(machine, meant.get("renamed_from", "")):
         raise Usage(f"nothing was set up or deployed as {_names(meant)}", hint=f"wakeline setup {machine}")
     said.append(f"{machine} may try release {newest.number} again: at its next look, or with wakeline deploy")
     return Draft("retried", {"release": newest.number, **meant})

@@ -231,14 +231,13 @@ class State:
         older = [old for old in self.renamed if self._leads_to(old, machine)]
         return (*names, *(name for name in older if name not in names))
 
-    def knows(self, machine: str, *, renamed_from: str = "") -> bool:
-        """Whether a machine was set up by any name that leads to these."""
-        names = {*self.names_of(machine), *(self.names_of(renamed_from) if renamed_from else ())}
-        return any(name in self.machines for name in names)
+    def knows(self, *names: str) -> bool:
+        """Whether a machine was set up by any name that leads to one of these."""
+        return any(each in self.machines for name in names for each in self.names_of(name))
 
-    def has_heard_of(self, machine: str) -> bool:
-        """Whether a machine was set up, or was in a release, by any name that leads to this one."""
-        return any(name in self.machines or name in self.spans for name in self.names_of(machine))
+    def has_heard_of(self, *names: str) -> bool:
+        """The same, or whether one was in a release."""
+        return self.knows(*names) or any(each in self.spans for name in names for each in self.names_of(name))
 
     def why_on_hold(self, machine: str) -> str:
         """Why a machine is on hold, by whatever name somebody said so; empty where it is not."""

@@ -75,7 +75,7 @@ def _may_have_been(state: State, fleet: Fleet, machine: Machine) -> list[str]:
     It was renamed again before its last name got on record. Taken for a new one it would be left out of its stage, and
     a hold on it would be on nobody.
     """
-    if not machine.renamed_from or state.has_heard_of(machine.name) or state.has_heard_of(machine.renamed_from):
+    if not machine.renamed_from or state.has_heard_of(machine.name, machine.renamed_from):
         return []
     today = {name for each in fleet.machines for name in (each.name, each.renamed_from)}
     newest = {name for stage in state.newest.stages for name in stage.machines} if state.newest else set()

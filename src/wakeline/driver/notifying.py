@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +23,7 @@ from wakeline.core.times import seconds_of
 from wakeline.driver.crowd import both, together
 from wakeline.driver.looking import look
 from wakeline.driver.project import Project
-from wakeline.driver.writer import backoff_s, timestamp
+from wakeline.driver.writer import backoff_s, new_id, timestamp
 from wakeline.edges import notify
 from wakeline.errors import LedgerError, WakelineError
 
@@ -167,7 +166,7 @@ async def _write(project: Project, decide: Callable[[Diary], list[Draft]]) -> No
             raise LedgerError(f"what was told cannot be read: {error}") from error
         if not drafts:
             return
-        ids = [secrets.token_hex(8) for _ in drafts]
+        ids = [new_id() for _ in drafts]
         records = chain(drafts, ids=ids, previous=log.tip, at=timestamp(), by=project.writer.by)
         if await asyncio.to_thread(project.diary.append, records):
             return

@@ -11,14 +11,9 @@ from collections.abc import Callable, Iterator
 _TURN_S = 0.0005
 
 
-def begin(*modules: str) -> None:
-    """Import these while something else is done. Whoever imports one of them then waits for it, and is told why not."""
-
-    def work() -> None:
-        for name in modules:
-            importlib.import_module(name)
-
-    beside(work)
+def begin(module: str) -> None:
+    """Import it while something else is done. Whoever imports it then waits for it, and is told why not."""
+    beside(lambda: importlib.import_module(module))
 
 
 def beside(work: Callable[[], object]) -> None:
