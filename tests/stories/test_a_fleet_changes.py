@@ -279,6 +279,8 @@ def test_a_hold_by_names_that_were_never_set_up_says_what_it_does_not_stop(fleet
     said = fleet.wakeline("deploy")
     assert (said.code, "third was called second, and the ledger has never heard of either" in said.err) == (2, True)
     assert "it knows web, which the fleet file does not" in said.err
+    planned = fleet.wakeline("plan")
+    assert (planned.code, planned.err) == (2, said.err)
     said = fleet.wakeline("retry", "third")
     assert (said.code, "nothing was set up or deployed as third, nor as second" in said.err) == (2, True), said
     assert fleet.wakeline("setup", "third", "--unsigned").code == 0, "the ledger has it by its machine-id"

@@ -10,7 +10,7 @@ from wakeline.core.model import Presence
 from wakeline.core.order import Order
 from wakeline.core.presence import Answer
 from wakeline.core.state import State
-from wakeline.driver.admitting import Wish, admit
+from wakeline.driver.admitting import Wish, admit, check_names
 from wakeline.driver.crowd import both
 from wakeline.driver.looking import Seen, look
 from wakeline.driver.project import Project
@@ -49,6 +49,7 @@ async def plan(project: Project, wish: Wish) -> Plan:
     """Ask the ledger and every machine, and say what deploy would do. Raises Usage for a commit that is none."""
     commit = project.code.resolve(wish.commit, checkout=project.checkout)
     state, seen = await both(project.writer.read(), look(project))
+    check_names(state, project.file.fleet)
     pins = project.pins(commit)
     answer = admit(project, state, wish, commit, pins)
     notes = _notes(state)
