@@ -125,6 +125,7 @@ def walk(
     writer = Writer(SqliteLedger(folder / "ledger.sqlite", app="shop", environment="uat"), by="ann")
 
     stopping = []
+    (folder / "heard").touch()  # an agent that is stopped at its very start has heard nothing
 
     def told(notice):
         if (notice.kind, knows) == ("sent", "until stopped"):

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from wakeline.driver.crowd import both, for_each
+from wakeline.driver.crowd import both, end, for_each
 
 
 class Machines:
@@ -78,3 +78,25 @@ def test_where_one_fails_the_other_has_ended_before_its_error_is_told():
         return len(asyncio.all_tasks())
 
     assert asyncio.run(look()) == 1
+
+
+def test_a_task_that_misses_its_cancellation_is_ended_all_the_same():
+    """Seen: stopped in the moment in which its agent had started, a preparation went on, and so did the command."""
+    missed = []
+
+    async def stubborn():
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                missed.append(1)
+                if len(missed) == 2:
+                    raise
+
+    async def ends():
+        task = asyncio.ensure_future(stubborn())
+        await asyncio.sleep(0)
+        await asyncio.wait_for(end([task]), 60)
+        return task.cancelled()
+
+    assert (asyncio.run(ends()), len(missed)) == (True, 2)

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 AT_ONCE = 40
+_CANCEL_AGAIN_S = 0.1
 _M = TypeVar("_M")
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -47,10 +48,23 @@ async def both(first: Awaitable[_T], second: Awaitable[_U]) -> tuple[_T, _U]:
 
 
 @contextlib.asynccontextmanager
-async def _ended(tasks: Iterable[asyncio.Future[Any]]) -> AsyncIterator[None]:
+async def _ended(tasks: Sequence[asyncio.Future[Any]]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
+        await end(tasks)
+
+
+async def end(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel these until they have ended; what they raise is of no interest any more.
+
+    Once is not enough: what a task waits for may come in the moment in which it is cancelled, and then it goes on
+    (`asyncio.wait_for` before Python 3.12, bpo-37658).
+    """
+    left = list(tasks)
+    while left := [task for task in left if not task.done()]:
+        for task in left:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
+    for task in tasks:
+        task.cancelled() or task.exception()

@@ -28,6 +28,7 @@ from wakeline.core.order import Order, Outcome, Step
 from wakeline.core.presence import Answer, Phase, heard, judge
 from wakeline.core.records import Draft
 from wakeline.core.state import State
+from wakeline.driver.crowd import end
 from wakeline.driver.handing import Packs
 from wakeline.driver.leasing import Holder, LeaseLost
 from wakeline.driver.progress import Notice, Tell
@@ -517,11 +518,9 @@ class Walk:
             self._events.put_nowait(StopAsked(f"a bug of ours: {error!r}"))
 
     async def _let_go(self) -> None:
-        early = list(self._agents.values())
-        tasks: list[asyncio.Future[Any]] = [*self._tasks, *early]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*early, return_exceptions=True)
+        await end(list(self._agents.values()))
         limit_s = _CLOSE_WHEN_STOPPED_S if self.rollout.stopping else _CLOSE_S
         await asyncio.gather(*(_close(connection, limit_s=limit_s) for connection in self._connections.values()))
 
