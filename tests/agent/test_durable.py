@@ -39,6 +39,14 @@ def test_a_file_system_that_does_not_pass_syncfs_on_is_synced_file_by_file(tree,
     assert {str(Path(each).relative_to(tree)) for each in synced} == {"a", "b", "b/c", "b/d", "b/d/e", "."}
 
 
+def test_there_what_else_is_asked_for_is_synced_with_its_name(tree, synced, monkeypatch):
+    monkeypatch.setattr(durable, "_may_be_trusted", lambda _root: False)
+    (tree / "other").mkdir()
+    (tree / "other/f").touch()
+    durable.sync_tree(tree / "b/d", tree / "other")
+    assert {str(Path(each).relative_to(tree)) for each in synced} == {"b/d", "b/d/e", "other", "other/f", "."}
+
+
 def test_a_syncfs_that_fails_is_followed_by_every_single_file(tree, synced, monkeypatch):
     monkeypatch.setattr(durable, "_syncfs", lambda _root: False)
     durable.sync_tree(tree)

@@ -276,6 +276,19 @@ def test_locks_that_a_killed_git_left_in_our_copy_block_nothing(box):
     assert box.run(box.order(2, box.commit("two"))).events[-1]["outcome"] == "ok"
 
 
+@pytest.mark.parametrize("left", ["locked", "commondir", "gitdir", "HEAD"])
+@pytest.mark.parametrize("release", [2, 3])
+def test_a_work_tree_whose_adding_was_cut_short_stands_in_the_way_of_no_release(box, left, release):
+    """Found by power cuts at random moments: git puts none of these on disk, and gave up at an empty one for good."""
+    box.run(box.order(1, box.commit("one")))
+    commit = box.commit("two")
+    box.run(box.order(2, commit, steps=(step("build", "exit 1"),)))
+    (box.path / "releases/2/.wakeline-release.json").unlink()
+    (box.path / "repository.git/worktrees/2" / left).write_bytes(b"")
+    done = box.run(box.order(release, commit if release == 2 else box.commit("three")))
+    assert (done.events[-1]["outcome"], box.current()) == ("ok", release), done.events[-1]
+
+
 def test_a_copy_whose_making_was_cut_short_is_made_anew(box):
     (box.path / "repository.git/objects").mkdir(parents=True)
     (box.path / "repository.git/HEAD").touch()

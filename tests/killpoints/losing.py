@@ -1,9 +1,10 @@
 """A file layer that keeps what was not fsynced in memory alone, and drops it at the cut: what a power cut does.
 
-Seen on real disks: `write` and `rename` without fsync came back as a file of 0 bytes. Two kinds of cut, as file systems
-differ: `names` keeps every name and loses the bytes that no fsync followed; `all` loses the names as well, unless their
-folder was fsynced after them. Every operation that changes something is a point: at the Nth one all processes of the
-run are killed at once, or that one operation is refused with ENOSPC or EIO, whoever asked for it.
+Seen on real disks: `write` and `rename` without fsync came back as a file of 0 bytes. Three kinds of cut, as file
+systems differ: `names` keeps every name and loses the bytes that no fsync followed; `all` loses the names as well,
+unless their folder was fsynced after them; `some` keeps every name, and the bytes of one file and not of the next, by a
+coin for each that the cut's number decides. Every operation that changes something is a point: at the Nth one all
+processes of the run are killed at once, or that one operation is refused with ENOSPC or EIO, whoever asked for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import multiprocessing
 import multiprocessing.connection
 import multiprocessing.process
 import os
+import random
 import shutil
 import signal
 import stat
@@ -73,16 +75,17 @@ def load(place: Path) -> Node:
     return node
 
 
-def after_the_cut(node: Node, *, keeps_names: bool, seen: dict[int, Node] | None = None) -> Node:
-    """What a machine that lost its power finds on this disk."""
+def after_the_cut(node: Node, *, cut: str, coins: random.Random, seen: dict[int, Node] | None = None) -> Node:
+    """What a machine that lost its power finds on this disk: `names`, `all` or `some` says what was lost."""
     seen = {} if seen is None else seen
     if id(node) in seen:
         return seen[id(node)]
     left = seen[id(node)] = Node(node.mode, target=node.target, changed_ns=node.changed_ns)
-    names = node.names if keeps_names else node.kept_names
-    left.names = {name: after_the_cut(each, keeps_names=keeps_names, seen=seen) for name, each in names.items()}
+    names = node.kept_names if cut == "all" else node.names
+    left.names = {name: after_the_cut(each, cut=cut, coins=coins, seen=seen) for name, each in names.items()}
     left.kept_names = dict(left.names)
-    left.data = bytearray(node.kept_data or b"")
+    was_written = cut == "some" and coins.random() < 0.5
+    left.data = bytearray(node.data if was_written else node.kept_data or b"")
     left.kept_data = bytes(left.data)
     return left
 
@@ -290,7 +293,7 @@ class Mounted:
         return self._server.pid or 0
 
     def take_out(self, *, cut: str = "") -> tuple[Node, int, bool]:
-        """Unmount. With `cut` (`names` or `all`) what was not fsynced is lost. Also: whether the fault was met."""
+        """Unmount. With `cut` what was not fsynced is lost, as after_the_cut says. Also: whether the fault was met."""
         ends = time.monotonic() + _MOUNT_S
         while subprocess.run(["fusermount3", "-u", self.mountpoint], check=False, capture_output=True).returncode:
             assert time.monotonic() < ends, f"{self.mountpoint} stays busy"
@@ -302,7 +305,8 @@ class Mounted:
             os.kill(self.pid, signal.SIGTERM)
         root, changes, met = self._end.recv()
         self._server.join()
-        return (after_the_cut(root, keeps_names=cut == "names") if cut else root), changes, met
+        coins = random.Random(changes)  # a change is refused after a cut, so this is where it was
+        return (after_the_cut(root, cut=cut, coins=coins) if cut else root), changes, met
 
 
 def mount(root: Node, mountpoint: Path, fault: Fault = Fault()) -> Mounted:

@@ -32,7 +32,7 @@ KINDS = {
     "ENOSPC": (*_OPENS, *_WRITES, *_SYNCS, *_NAMES, "ftruncate"),
     "EIO": (*_OPENS, *_WRITES, *_SYNCS, *_NAMES, *_GONE, "read", "pread64", "readlink", "getdents64"),
 }
-CUTS = ("cut, names kept", "cut, all lost")
+CUTS = {"cut, names kept": "names", "cut, all lost": "all", "cut, some lost": "some"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +105,8 @@ def _on_the_layer(world: World, operation: Operation, point: Point) -> list[str]
     try:
         told = operation.go(world)
     finally:
-        cut = "" if error else ("names" if point.fault == CUTS[0] else "all")
         losing.kill_below(os.getpid(), spare=mounted.pid)
-        left, _, met = mounted.take_out(cut=cut)
+        left, _, met = mounted.take_out(cut=CUTS.get(point.fault, ""))
     if not error:
         world.boots("after the cut")
     again = losing.mount(left, world.disk)

@@ -52,6 +52,15 @@ def test_what_a_cut_leaves_of_a_file_that_was_replaced(disk, sync, cut, left):
     assert found(node) == left
 
 
+def test_a_cut_may_leave_the_bytes_of_one_file_and_not_of_the_next(disk):
+    mounted = mount(load(disk / "before"), disk / "disk")
+    for number in range(40):
+        (disk / f"disk/{number}").write_text("new")
+    node, _, _ = mounted.take_out(cut="some")
+    assert set(found(node).values()) == {b"old", b"new", b""}
+    assert found(node)["old"] == b"old"
+
+
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_one_change_is_refused_and_the_next_is_not(disk, at):
     mounted = mount(load(disk / "before"), disk / "disk", Fault(at, errno.ENOSPC))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -78,21 +79,23 @@ def point_link(link: Path, target: str) -> None:
     sync_folder(link.parent)
 
 
-def sync_tree(root: Path) -> None:
-    """Make everything below `root` durable.
+def sync_tree(root: Path, *others: Path) -> None:
+    """Make everything below `root` durable, and `others` of the same file system with what is below them.
 
     One syncfs does it where its word is good. Elsewhere, such as on FUSE, which does not pass it on, every file and
     folder is synced by itself: that costs a flush of the disk each (measured: 200 files 1.2 s, against 0.1 s).
     """
     if _syncfs(root) and _may_be_trusted(root):
         return
-    for folder, _names, files in os.walk(root):
+    for folder, _names, files in itertools.chain.from_iterable(map(os.walk, (root, *others))):
         for name in files:
             path = os.path.join(folder, name)  # noqa: PTH118 - tens of thousands of files: Path costs seconds here
             if os.path.islink(path):  # noqa: PTH114 - same
                 continue
             _sync_file(path)
         sync_folder(Path(folder))
+    for other in others:
+        sync_folder(other.parent)
 
 
 def sync_files(root: Path, names: Iterable[str]) -> None:

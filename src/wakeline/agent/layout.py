@@ -231,7 +231,7 @@ class Releases:
         """
         known = self.known()
         kept = {f"refs/wakeline/releases/{number}" for number in known}
-        for mirror in (self.mirror, *(self._mirror_of(each.path) for each in self._order.repositories)):
+        for mirror in self._mirrors():
             if len(repository.work_trees(mirror)) >= len(known) + FORGOTTEN_TOGETHER:
                 repository.forget(mirror, below="refs/wakeline/releases", but=kept)
 
@@ -256,7 +256,7 @@ class Releases:
             link_into(self.folder / name, self.path / "shared" / name)
 
     def _sync(self) -> None:
-        durable.sync_tree(self.folder)
+        durable.sync_tree(self.folder, *(repository.records(mirror) for mirror in self._mirrors()))
         durable.sync_folder(self.folder.parent)  # its own name too: `current` must not come to point at nothing
 
     def _pins(self) -> dict[str, str]:
@@ -303,6 +303,9 @@ class Releases:
                 if path.is_symlink() and cache in (target := path.resolve()).parents:
                     found.add(target.relative_to(cache).parts[0])
         return found
+
+    def _mirrors(self) -> list[Path]:
+        return [self.mirror, *(self._mirror_of(each.path) for each in self._order.repositories)]
 
     def _mirror_of(self, path: str) -> Path:
         return self.path / f"repository-{file_name(path)}.git"

@@ -29,6 +29,7 @@ _OPTIONS = (
     *("-c", "core.fsync=all"),
 )
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
+_COMMON_DIR = b"../..\n"
 _TRIES = 3
 _PAUSE_S = 1.0
 _stop_fds: list[int] = []
@@ -98,6 +99,8 @@ def ensure_mirror(folder: Path) -> Path:
         git(["init", "--quiet", "--bare", "--end-of-options", str(folder)], at=folder.parent)
     for litter in (*folder.glob("*.lock"), *folder.glob("refs/**/*.lock"), *folder.glob("worktrees/*/*.lock")):
         litter.unlink(missing_ok=True)
+    for record in work_trees(folder):
+        _mend_record(record)
     return folder
 
 
@@ -156,10 +159,15 @@ def changed_paths(work_tree: Path) -> list[str]:
     return [os.fsdecode(entry[3:]) for entry in raw.split(b"\0") if entry]
 
 
-def work_trees(repository: Path) -> list[str]:
-    """The records of its work trees, those of folders that are gone as well: gitrepository-layout(5)."""
+def records(repository: Path) -> Path:
+    """Where it keeps the HEAD and the index of each of its work trees: gitrepository-layout(5)."""
+    return repository / "worktrees"
+
+
+def work_trees(repository: Path) -> list[Path]:
+    """The records of its work trees, those of folders that are gone as well."""
     try:
-        return [each.name for each in (repository / "worktrees").iterdir()]
+        return [each for each in records(repository).iterdir() if each.is_dir()]
     except FileNotFoundError:
         return []
 
@@ -171,6 +179,18 @@ def forget(repository: Path, *, below: str, but: Collection[str]) -> None:
     if gone:
         git(["update-ref", "--stdin"], at=repository, feed=gone.encode())
     git(["worktree", "prune"], at=repository)
+
+
+def _mend_record(record: Path) -> None:
+    """Take away what a `git worktree add` that was cut off leaves for those after it: gitrepository-layout(5).
+
+    git puts neither file on disk. With `locked` the same folder is never added again ("a missing but locked worktree"),
+    with an empty `commondir` no other is either ("failed to read"). In a bare repository it always says the same.
+    """
+    (record / "locked").unlink(missing_ok=True)
+    commondir = record / "commondir"
+    if not commondir.exists() or commondir.read_bytes() != _COMMON_DIR:
+        durable.write_bytes(commondir, _COMMON_DIR, mode=0o644)
 
 
 def _take(repository: Path, pack: bytes, *, commit: str, pin: str) -> bool:
