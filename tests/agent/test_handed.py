@@ -8,6 +8,7 @@ import pytest
 from one_machine import git
 from test_ahead import folders, ordered
 
+from wakeline.agent import repository
 from wakeline.edges.code import Code
 
 pytestmark = pytest.mark.slow
@@ -24,10 +25,10 @@ def pack(code, commit: str, *, base: str, bytes_max: int = 1 << 20) -> bytes:
     return code.pack(commit, base=base, bytes_max=bytes_max)
 
 
-def prepare(box, order, data: bytes | str):
+def prepare(box, order, data: bytes | str, **more):
     text = data if isinstance(data, str) else base64.b64encode(data).decode()
     talk = box.open()
-    talk.say(do="prepare", order=order.to_json(), fence=box.fence, pack=text)
+    talk.say(do="prepare", order=order.to_json(), fence=box.fence, pack=text, **more)
     return talk, talk.wait_for("prepared", release=order.release)
 
 
@@ -99,3 +100,23 @@ def test_a_pack_is_not_made_of_more_than_is_worth_handing_over(box, code):
     second = box.commit("two", big="".join(map(str, range(9000))))
     assert pack(code, second, base=first, bytes_max=2000) == b""
     assert len(pack(code, second, base=first)) > 2000
+
+
+def test_the_size_of_a_commit_is_what_its_files_have_together(box, code):
+    commit = box.commit("one", **{"lib/a": "a" * 5000})
+    code.fetch()
+    wanted = sum(each.stat().st_size for each in box.work.rglob("*") if each.is_file() and ".git" not in each.parts)
+    assert code.tree_bytes(commit) == wanted
+    box.run(box.order(1, commit))
+    assert repository.tree_bytes(box.path / "repository.git", commit) == wanted
+
+
+@pytest.mark.parametrize(("size", "fits"), [(1 << 60, False), (1, True), (0, True), (-1, True), ("much", True)])
+def test_the_size_that_is_handed_over_is_the_room_that_is_asked_for(box, code, size, fits):
+    """What is no size is looked up. It is a favour: the order looks for itself where nothing was prepared."""
+    first, second = box.commit("one"), box.commit("two")
+    box.run(box.order(1, first))
+    order = box.order(2, second)
+    talk, word = prepare(box, order, pack(code, second, base=first), tree_bytes=size)
+    assert (word["ok"], "no space left" in word["why"]) == (fits, not fits)
+    assert ordered(box, talk, order)["outcome"] == "ok", talk.events

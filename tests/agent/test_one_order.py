@@ -271,7 +271,12 @@ def test_a_release_that_was_laid_out_before_a_power_cut_is_laid_out_anew(box):
 
 def test_locks_that_a_killed_git_left_in_our_copy_block_nothing(box):
     box.run(box.order(1, box.commit("one")))
-    for litter in ("shallow.lock", "packed-refs.lock", "refs/wakeline/releases/2.lock", "worktrees/1/index.lock"):
+    for litter in (
+        "shallow.lock",
+        "packed-refs.lock",
+        "refs/wakeline/releases/2.lock",
+        "worktrees/release-1/index.lock",
+    ):
         (box.path / "repository.git" / litter).touch()
     assert box.run(box.order(2, box.commit("two"))).events[-1]["outcome"] == "ok"
 
@@ -284,7 +289,7 @@ def test_a_work_tree_whose_adding_was_cut_short_stands_in_the_way_of_no_release(
     commit = box.commit("two")
     box.run(box.order(2, commit, steps=(step("build", "exit 1"),)))
     (box.path / "releases/2/.wakeline-release.json").unlink()
-    (box.path / "repository.git/worktrees/2" / left).write_bytes(b"")
+    (box.path / "repository.git/worktrees/release-2" / left).write_bytes(b"")
     done = box.run(box.order(release, commit if release == 2 else box.commit("three")))
     assert (done.events[-1]["outcome"], box.current()) == ("ok", release), done.events[-1]
 

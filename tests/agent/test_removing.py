@@ -96,8 +96,8 @@ def test_neither_the_last_word_nor_the_next_order_waits_for_the_removal_of_old_r
 
 def test_the_code_s_copy_forgets_what_was_pruned_some_releases_at_a_time(box):
     def remembered() -> list[list[str]]:
-        places = ("refs/wakeline/releases", "worktrees")
-        return [sorted(each.name for each in (box.path / "repository.git" / place).iterdir()) for place in places]
+        places = [box.path / "repository.git" / place for place in ("refs/wakeline/releases", "worktrees")]
+        return [sorted(each.name.removeprefix("release-") for each in place.iterdir()) for place in places]
 
     last = 2 + FORGOTTEN_TOGETHER
     for number in range(1, last):

@@ -288,6 +288,11 @@ class Copy:
             raise NotReached(Phase.NAME, "it cannot be read")
         return f"{base} to {commit}".encode()
 
+    def tree_bytes(self, commit: str) -> int:
+        if commit == "c9":
+            raise NotReached(Phase.NAME, "it cannot be read")
+        return 1000
+
 
 def test_a_pack_is_made_once_for_all_machines_that_run_the_same_and_for_no_other_commit():
     copy = Copy()
@@ -299,6 +304,16 @@ def test_a_pack_is_made_once_for_all_machines_that_run_the_same_and_for_no_other
         return found, await packs.of("a", commit="c4")
 
     found, other = asyncio.run(made())
-    assert (sorted(copy.asked), other) == (["c0", "c1", "c2"], "")
-    texts = {name: base64.b64decode(pack).decode() for name, pack in found.items()}
+    assert (sorted(copy.asked), other) == (["c0", "c1", "c2"], handing.Handed())
+    texts = {name: base64.b64decode(handed.pack).decode() for name, handed in found.items()}
     assert texts == {"a": "c1 to c3", "b": "c1 to c3", "c": "c2 to c3", "d": "", "e": "", "f": "", "g": ""}
+
+
+@pytest.mark.parametrize(("commit", "size"), [("c3", 1000), ("c9", 0)])
+def test_how_big_a_commit_is_goes_with_it_also_where_there_is_no_pack(commit, size):
+    async def handed():
+        packs = handing.Packs(Copy(), commit=commit, bases={"a": "c1"})
+        return [await packs.of(name, commit=commit) for name in ("a", "b")]
+
+    a, b = asyncio.run(handed())
+    assert (a.tree_bytes, b) == (size, handing.Handed("", size))

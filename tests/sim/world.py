@@ -81,6 +81,10 @@ class Repository:
         """See wakeline.edges.code.Code: what a simulated machine does with a pack is nothing."""
         return b""
 
+    def tree_bytes(self, commit: str) -> int:
+        """See wakeline.edges.code.Code: there is room on simulated disks."""
+        return 1
+
 
 class SimProject(Project):
     """A project whose edges are the simulation's."""

@@ -51,7 +51,7 @@ def prepare(word: Mapping[str, Any], *, root: Path, channel: wire.Channel) -> Ea
             if not why and isinstance(word.get("stamp"), str) and word["stamp"]:
                 look = EarlyLook(home, told=word["stamp"])
             if not why:
-                _lay_out(order, home=home, handed=_handed(word), stop_fds=(channel.wake_fd, wanted))
+                _lay_out(order, word, home=home, stop_fds=(channel.wake_fd, wanted))
     except (BadOrder, WakelineError, OSError, ValueError) as error:
         why = getattr(error, "message", "") or str(error)
     channel.send("prepared", release=release, ok=not why, why=why)
@@ -80,7 +80,13 @@ def _handed(word: Mapping[str, Any]) -> bytes:
         return b""  # it is fetched
 
 
-def _lay_out(order: Order, *, home: Home, handed: bytes, stop_fds: tuple[int, ...]) -> None:
+def _tree_bytes(word: Mapping[str, Any]) -> int:
+    """The size that came with the word, or 0."""
+    size = word.get("tree_bytes")
+    return size if isinstance(size, int) and size > 0 else 0
+
+
+def _lay_out(order: Order, word: Mapping[str, Any], *, home: Home, stop_fds: tuple[int, ...]) -> None:
     releases = Releases(order, home=home)
     if releases.is_prepared:
         return
@@ -89,8 +95,8 @@ def _lay_out(order: Order, *, home: Home, handed: bytes, stop_fds: tuple[int, ..
         raise RolloutFailed(f"no space left on {releases.path}")  # the order makes room, where it can
     try:
         with repository.giving_way(*stop_fds):
-            releases.fetch(handed=handed)
-            releases.check_space(may_make_room=False)
+            releases.fetch(handed=_handed(word))
+            releases.check_space(may_make_room=False, tree_bytes=_tree_bytes(word))
             releases.lay_out_ahead()
     except (WakelineError, OSError):
         releases.take_back()

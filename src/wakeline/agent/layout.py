@@ -99,9 +99,9 @@ class Releases:
             mirror = repository.ensure_mirror(self._mirror_of(each.path))
             repository.fetch(mirror, url=each.git, commit=each.commit, branch=each.branch, pin=pin)
 
-    def check_space(self, *, may_make_room: bool = True) -> None:
-        """Ask for space before starting: a full disk midway leaves nothing good."""
-        wanted = SPACE_FLOOR + 2 * repository.tree_size(self.mirror, self._order.commit)
+    def check_space(self, *, may_make_room: bool = True, tree_bytes: int = 0) -> None:
+        """Ask for space before starting: a full disk midway leaves nothing good. `tree_bytes` 0 is looked up."""
+        wanted = SPACE_FLOOR + 2 * (tree_bytes or repository.tree_bytes(self.mirror, self._order.commit))
         if may_make_room and shutil.disk_usage(self.path).free < wanted:
             self._make_room()
         for place in (self.path, self._home.folder):
@@ -244,14 +244,15 @@ class Releases:
     def _lay_out(self) -> None:
         self._remove(self._order.release)
         self._hide_our_file(self.mirror)
-        repository.add_work_tree(self.mirror, folder=self.folder, commit=self._order.commit)
+        name = f"release-{self._order.release}"
+        repository.add_work_tree(self.mirror, name=name, folder=self.folder, commit=self._order.commit)
         for each in self._order.repositories:
             place = self.folder / each.path
             if place.is_symlink() or place.is_file() or (place.is_dir() and any(place.iterdir())):
                 text = f"repository {each.path}: the release has something there already"
                 raise RolloutFailed(text, hint="another `path`, or take it out of the main repository")
             _clear(place)
-            repository.add_work_tree(self._mirror_of(each.path), folder=place, commit=each.commit)
+            repository.add_work_tree(self._mirror_of(each.path), name=name, folder=place, commit=each.commit)
         for name in self._order.shared:
             link_into(self.folder / name, self.path / "shared" / name)
 

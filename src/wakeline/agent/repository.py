@@ -10,13 +10,14 @@ import contextlib
 import os
 import pwd
 import re
+import shutil
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from wakeline.agent import durable, lock
 from wakeline.edges import process
-from wakeline.edges.git import IDENTITY, is_whole, make_way_for_init, speaking
+from wakeline.edges.git import IDENTITY, SIZES, is_whole, make_way_for_init, speaking, sum_of_sizes
 from wakeline.errors import RolloutFailed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
@@ -127,11 +128,9 @@ def fetch(
         git(["update-ref", "--end-of-options", pin, commit], at=repository)
 
 
-def tree_size(repository: Path, commit: str) -> int:
+def tree_bytes(repository: Path, commit: str) -> int:
     """How many bytes the files of a commit have."""
-    listing = git(["ls-tree", "-r", "-l", "-z", "--end-of-options", commit], at=repository)
-    sizes = (line.split(b"\t", 1)[0].split()[-1] for line in listing.split(b"\0") if line)
-    return sum(int(size) for size in sizes if size.isdigit())
+    return sum_of_sizes(git([*SIZES, commit], at=repository))
 
 
 def head(work_tree: Path) -> str:
@@ -142,12 +141,21 @@ def head(work_tree: Path) -> str:
         return ""
 
 
-def add_work_tree(repository: Path, *, folder: Path, commit: str) -> None:
-    """Lay a commit out in a new folder. A folder that is there must have been removed before.
+def add_work_tree(repository: Path, *, name: str, folder: Path, commit: str) -> None:
+    """Lay a commit out in a folder that is new or empty, as a work tree whose record is called `name`.
 
-    `--force` also takes the name of a work tree whose folder is gone, so nothing is pruned first: git-worktree(1).
+    As `git worktree add --detach` does it, whose files gitrepository-layout(5) describes: with one process instead of
+    three, and without its lock. An older record of the name is of a folder that is gone.
     """
-    git(["worktree", "add", "--quiet", "--force", "--detach", "--end-of-options", str(folder), commit], at=repository)
+    record = records(repository) / name
+    shutil.rmtree(record, ignore_errors=True)
+    record.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (record / "HEAD").write_text(f"{commit}\n")
+    (record / "commondir").write_bytes(_COMMON_DIR)
+    (record / "gitdir").write_bytes(os.fsencode(folder / ".git") + b"\n")
+    (folder / ".git").write_bytes(b"gitdir: " + os.fsencode(record) + b"\n")
+    git(["read-tree", "-u", "--reset", commit], at=folder)
 
 
 def changed_paths(work_tree: Path) -> list[str]:
@@ -182,10 +190,10 @@ def forget(repository: Path, *, below: str, but: Collection[str]) -> None:
 
 
 def _mend_record(record: Path) -> None:
-    """Take away what a `git worktree add` that was cut off leaves for those after it: gitrepository-layout(5).
+    """Take away what keeps git from every other work tree: nobody puts these files on disk before a release is ready.
 
-    git puts neither file on disk. With `locked` the same folder is never added again ("a missing but locked worktree"),
-    with an empty `commondir` no other is either ("failed to read"). In a bare repository it always says the same.
+    It gives up where one has an empty `commondir` ("failed to read"), which always says the same in a bare repository;
+    and where a `git worktree add` that was cut off has left its `locked` ("a missing but locked worktree").
     """
     (record / "locked").unlink(missing_ok=True)
     commondir = record / "commondir"

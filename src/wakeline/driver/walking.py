@@ -383,7 +383,7 @@ class Walk:
         order, packs = self._party.orders[name], self._party.packs
         more = {"stamp": self._as_it_stands(name)["stamp"]} if due else {}
         if packs is not None and name not in self._handed:
-            more["pack"] = await packs.of(name, commit=order.commit)
+            more |= (await packs.of(name, commit=order.commit))._asdict()
             self._handed.add(name)
         await conversation.send({"do": "prepare", "order": order.to_json(), **self._facts(name), **more})
         async for event in conversation.events():

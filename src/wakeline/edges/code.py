@@ -18,6 +18,7 @@ from wakeline.errors import RolloutFailed, Usage
 
 _HEX = re.compile(r"[0-9a-f]{4,64}\Z")
 _FETCH_S = 300.0
+_SIZES_BYTES_MAX = 1 << 26
 _PACK_S = 10.0
 
 
@@ -177,6 +178,13 @@ class Code:
         if done.code != 0:
             raise git.GitFailed(arguments[0], code=done.code, words=git.clean(done.err))
         return b"" if done.dropped else done.out
+
+    def tree_bytes(self, commit: str) -> int:
+        """How many bytes the files of a commit have. Raises GitFailed for a commit that is not here."""
+        done = git.call([*git.SIZES, commit], at=self.copy, kept_bytes_max=_SIZES_BYTES_MAX)
+        if done.code != 0 or done.dropped:
+            raise git.GitFailed(git.SIZES[0], code=done.code, words=git.clean(done.err))
+        return git.sum_of_sizes(done.out)
 
     def paths(self, commit: str) -> frozenset[str]:
         """Every file and folder of a commit, relative to its top."""

@@ -37,6 +37,7 @@ IDENTITY = {
     "GIT_COMMITTER_NAME": "wakeline",
     "GIT_COMMITTER_EMAIL": "wakeline@localhost",
 }
+SIZES = ("ls-tree", "-r", "-l", "-z", "--end-of-options")  # of a commit's files
 _KEPT = ("HOME", "PATH", "USER", "LOGNAME", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_SSH", "TMPDIR", "XDG_CONFIG_HOME")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "GIT_SSL_CAINFO")
 _WORDS_KEPT = 800
@@ -300,6 +301,12 @@ def ensure_bare(folder: Path) -> Path:
         make_way_for_init(folder)
         ask(["init", "--quiet", "--bare", "."], at=folder)
     return folder
+
+
+def sum_of_sizes(listing: bytes) -> int:
+    """How many bytes the files have together that `git ls-tree` named by SIZES."""
+    sizes = (line.split(b"\t", 1)[0].split()[-1] for line in listing.split(b"\0") if line)
+    return sum(int(size) for size in sizes if size.isdigit())
 
 
 def make_way_for_init(folder: Path) -> None:
