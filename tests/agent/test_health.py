@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,3 +101,41 @@ def test_what_goes_wrong_on_the_way_back_is_shown_beside_why_it_went_back(box):
     assert (last["outcome"], box.current()) == ("failed", 1)
     why, _, on_the_way = last["cause"].partition("\nback on release 1, but: ")
     assert ("exit 4" in why, "exit 5" in why, "exit 5" in on_the_way) == (True, False, True), last["cause"]
+
+
+PLAIN_FIRST = """
+import json, sys
+from wakeline.agent import health
+plain, tls = sys.argv[1:]
+said = [health.ask(plain, contains="ready")]
+lacks = [name for name in ("ssl", "stringprep") if name not in sys.modules]
+said += [health.ask(tls, contains="ready"), health.ask(plain, contains="ready")]
+print(json.dumps([said, lacks, "ssl" in sys.modules]))
+"""
+
+
+def test_an_http_address_costs_no_tls_and_an_https_address_after_it_has_all_of_it(tmp_path):
+    page = tmp_path / "page"
+    page.write_text("ready")
+    with answering(page) as port:
+        urls = (f"http://localhost:{port}/", f"https://localhost:{port}/")
+        done = subprocess.run([sys.executable, "-c", PLAIN_FIRST, *urls], capture_output=True, text=True, check=True)
+    (first, over_tls, again), lacks, has = json.loads(done.stdout)
+    assert (first, again, lacks, has) == ("", "", ["ssl", "stringprep"], True)
+    assert "SSLError" in over_tls  # nobody speaks it there
+
+
+@pytest.mark.parametrize(
+    ("host", "given"), [("localhost", b"localhost"), ("::1", b"::1"), ("bücher.test", "bücher.test")]
+)
+def test_a_name_that_is_not_ascii_is_left_to_whoever_knows_the_alphabets(monkeypatch, host, given):
+    asked = []
+
+    def create_connection(address: tuple, timeout_s: float) -> None:
+        asked.append((address, timeout_s))
+        raise OSError("nobody there")
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    url = f"http://{f'[{host}]' if ':' in host else host}:81/"
+    assert health.ask(url, contains="", timeout_s=2.0) == f"{url}: OSError: nobody there"
+    assert asked == [((given, 81), 2.0)]

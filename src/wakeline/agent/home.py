@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,8 @@ class Home:
         By the name of the variable that leads a command of the fleet file to each.
         """
         names = {"WAKELINE_VERIFY": "verify_migrations.py", "WAKELINE_LOCK": "migration_lock.py"}
-        import pkgutil  # noqa: PLC0415 - an order without a once-step has no use for it
-
-        texts = {name: pkgutil.get_data("wakeline.agent", name) or b"" for name in names.values()}
+        from_us: Any = sys.modules[__name__].__loader__  # pkgutil.get_data, without its import
+        texts = {name: from_us.get_data(str(Path(__file__).with_name(name))) for name in names.values()}
         folder = self.root / "tools" / hashlib.sha256(b"".join(texts.values())).hexdigest()[:12]
         for name, text in texts.items():
             if not (folder / name).exists():
