@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
 import os
@@ -160,7 +159,7 @@ class Box:
     def order(self, release: int, commit: str, **more) -> Order:
         head = {"app": "shop", "environment": "uat", "machine": "web", "stage": "all", "release": release}
         place = {"commit": commit, "git": str(self.origin), "branch": "main", "path": str(self.path)}
-        return dataclasses.replace(Order(**head, **place), **more)
+        return Order(**{**head, **place, **more})
 
     def start(self, order: Order, **more) -> Talk:
         talk = self.open(**more)

@@ -50,7 +50,7 @@ def look(tmp_path, monkeypatch):
         ledger = SlowLedger(list(reads))
         monkeypatch.setattr(overtaken, "open_ledger", lambda *_, **__: ledger)
         monkeypatch.setattr(overtaken, "time", types.SimpleNamespace(monotonic=lambda: ledger.now_s))
-        return overtaken.Watch(home, "uat", 1), ledger
+        return overtaken.Watch(home, "uat", fence=1), ledger
 
     return begun
 
@@ -125,9 +125,16 @@ def test_law_5_the_barrier_of_a_way_back_is_asked_for_now(look):
     assert ledger.reads == []
 
 
+def given(watch: overtaken.Watch, **facts) -> overtaken.Watch:
+    """The same order, with more that came with it."""
+    for name, fact in facts.items():
+        setattr(watch, name, fact)
+    return watch
+
+
 def early(watch: overtaken.Watch, *, told: str, stamp: str) -> overtaken.Watch:
     """The same order, with a look from before it came, when the runner had the ledger at `told`."""
-    return dataclasses.replace(watch, stamp=stamp, early=overtaken.EarlyLook(watch.home, told=told))
+    return given(watch, stamp=stamp, early=overtaken.EarlyLook(watch.home, told=told))
 
 
 @pytest.mark.parametrize("found", ["s1", "s2"])
@@ -162,7 +169,7 @@ def test_a_look_at_another_app_s_ledger_says_nothing(look, tmp_path):
     watch, ledger = look((0.1, 2))
     ledger.stands_at = "s1"
     watch = early(watch, told="s1", stamp="s2")
-    watch = dataclasses.replace(watch, home=Home(tmp_path, "shop", "production"))
+    watch = given(watch, home=Home(tmp_path, "shop", "production"))
     watch.home.make()
     durable.write_json(watch.home.folder / "config.json", {"ledger": "slow"})
     with pytest.raises(Interrupted, match="rollout 2 has taken over"):
@@ -189,7 +196,7 @@ def test_a_ledger_that_moved_is_read_by_nobody_where_the_runner_knows_it_and_is_
     watch, ledger = look()
     runner = Runner(KNOWN)
     ledger.stands_at = "s2"
-    watch = dataclasses.replace(watch, stamp="s1", runner=runner)
+    watch = given(watch, stamp="s1", runner=runner)
     watch.check()
     ledger.now_s += 2 * FRESH_S
     watch.check()
@@ -201,7 +208,7 @@ def test_the_runner_is_asked_about_what_an_early_look_found(look):
     watch, ledger = look()
     runner = Runner(KNOWN)
     ledger.stands_at = "s3"
-    watch = dataclasses.replace(early(watch, told="s1", stamp="s2"), runner=runner)
+    watch = given(early(watch, told="s1", stamp="s2"), runner=runner)
     watch.check()
     assert runner.asked == ["s3"]
 
@@ -210,7 +217,7 @@ def test_the_runner_is_asked_about_what_an_early_look_found(look):
 def test_law_8_a_ledger_that_moved_is_read_where_the_runner_does_not_say_that_it_knows_it(look, word):
     watch, ledger = look((0.1, 2))
     ledger.stands_at = "s2"
-    watch = dataclasses.replace(watch, stamp="s1", runner=Runner(word))
+    watch = given(watch, stamp="s1", runner=Runner(word))
     with pytest.raises(Interrupted, match="rollout 2 has taken over"):
         watch.check()
 
@@ -219,7 +226,7 @@ def test_law_8_a_runner_that_had_something_against_the_order_as_it_sent_it_is_no
     watch, ledger = look((0.1, 2))
     runner = Runner(KNOWN)
     ledger.stands_at = "s2"
-    watch = dataclasses.replace(watch, stamp="", runner=runner)
+    watch = given(watch, stamp="", runner=runner)
     with pytest.raises(Interrupted, match="rollout 2 has taken over"):
         watch.check()
     assert runner.asked == []
@@ -229,5 +236,5 @@ def test_law_8_a_runner_that_had_something_against_the_order_as_it_sent_it_is_no
 def test_a_barrier_that_is_no_number_is_none(look, barrier):
     watch, ledger = look()
     ledger.stands_at = "s2"
-    watch = dataclasses.replace(watch, stamp="s1", runner=Runner({"known": True, "barrier": barrier}))
+    watch = given(watch, stamp="s1", runner=Runner({"known": True, "barrier": barrier}))
     assert watch.barrier() == 0

@@ -105,7 +105,7 @@ def test_a_bent_approval_is_refused_with_the_reason(signed, change, why):
     forged = change.pop("forged", False)
     if forged:
         approved, log = signed.log()
-        approved = dataclasses.replace(approved, body={**approved.body, **change})
+        approved = approved._replace(body={**approved.body, **change})
         log = Log(log.tip, (log.records[0], approved))
     else:
         approved, log = signed.log(**change)

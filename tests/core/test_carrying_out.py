@@ -56,7 +56,7 @@ def test_law_5_no_way_back_goes_below_the_barrier(was, was_complete, good, lowes
 
 
 def test_a_once_step_that_breaks_older_releases_raises_the_barrier_where_it_was_started():
-    breaking = Order(**{**vars(ORDER), "steps": (Step("migrate", "x", once=True, verify="y", breaks_older=True),)})
+    breaking = ORDER._replace(steps=(Step("migrate", "x", once=True, verify="y", breaks_older=True),))
     started = [{"step": "migrate", "release": 7}]
     assert (barrier(breaking, started=started), barrier(breaking, started=[]), barrier(ORDER, started=started)) == (
         7,

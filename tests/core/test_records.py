@@ -1,6 +1,5 @@
 """Records are chained by hash, and the first bad one is named."""
 
-import dataclasses
 import hashlib
 
 import pytest
@@ -65,5 +64,5 @@ def test_a_body_may_not_pretend_to_be_a_head():
 
 def test_a_record_of_a_newer_version_is_chained_and_read_like_any_other():
     first, second = (record_from_line(line, position=1) for line in a_log()[:2])
-    newer = dataclasses.replace(second, version=2)
+    newer = second._replace(version=2)
     assert verify([first.line, newer.line]) == (first, newer)

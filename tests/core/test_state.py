@@ -1,6 +1,5 @@
 """Laws 4, 6, 8 and 10 in the fold, and what a waking machine makes of it."""
 
-import dataclasses
 import itertools
 
 import pytest
@@ -182,7 +181,7 @@ def test_a_kind_of_record_that_nobody_here_wrote_is_named():
 def test_a_record_of_a_newer_version_is_not_guessed_at():
     (record,) = chain([Draft(*taken())], ids=["1"], previous=GENESIS, at="t", by="a")
     with pytest.raises(BadLog, match="record 1: written by a newer wakeline"):
-        fold([dataclasses.replace(record, version=2)])
+        fold([record._replace(version=2)])
 
 
 def test_folding_on_top_of_a_state_is_the_same_as_folding_all():

@@ -7,7 +7,6 @@ in it.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import io
 import json
 import tempfile
@@ -200,4 +199,4 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         env_file,
     )
 }
-FIELDS = sorted({field.name for field in dataclasses.fields(Order)})
+FIELDS = sorted(Order._fields)

@@ -93,7 +93,7 @@ class World:
         healthy = Health(run=f"cmp -s app.txt {self.outside}/served", within_s=10.0)
         service = Service("web", restart=served, stop="true", health=healthy)
         facts = {"steps": steps, "services": (service,), "shared": ("media",), "keep": 2, **more}
-        return dataclasses.replace(Order(**head, **place), **facts)
+        return Order(**{**head, **place, **facts})
 
     def once(self) -> Step:
         """A migration whose starts are counted in a database that no fault reaches."""

@@ -6,7 +6,6 @@ Each `await self.work(…)` is a moment in which anything may happen to the mach
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +46,7 @@ class Agent(Executing):
         if not await self.box.hold(self.process, wait_s=LOCK_S):
             self._refuse("another run has this machine's lock")
             return
-        self._order = dataclasses.replace(self.order, barrier=max(self.order.barrier, word["barrier"]))
+        self._order = self.order._replace(barrier=max(self.order.barrier, word["barrier"]))
         self._stamp = word["stamp"]
         disk = self.box.disk
         reports = disk.read("reports", ())
@@ -172,7 +171,7 @@ class Agent(Executing):
         if decision.verdict is Verdict.NOTHING:
             box.disk.write("looked", seen)
         if decision.verdict is Verdict.FINISH and order is not None:
-            order = dataclasses.replace(order, barrier=max(order.barrier, state.barrier))
+            order = order._replace(barrier=max(order.barrier, state.barrier))
             box.disk.write(f"order {order.release}", order)
         goes_back = decision.verdict is Verdict.FINISH and left is not None and left.back
         if decision.verdict is Verdict.FINISH and (goes_back or not boot):
@@ -234,7 +233,7 @@ class Agent(Executing):
         mine = (self.box.called, self.box.was_called or None)
         if order.machine not in mine and order.renamed_from != self.box.called:
             raise RolloutFailed(f"the order of release {order.release} is meant for {order.machine}, not for {mine[0]}")
-        return dataclasses.replace(order, barrier=max(order.barrier, state.barrier))
+        return order._replace(barrier=max(order.barrier, state.barrier))
 
     async def _confirm_switch(self) -> None:
         box = self.box

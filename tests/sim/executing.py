@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Coroutine
 from typing import Any
 
@@ -111,7 +110,7 @@ class Executing(Leading):
 
     async def _go_back(self, *, was: int, problem: str, start_services: bool = True) -> Ending:
         box, release = self.box, self.order.release
-        order = dataclasses.replace(self.order, barrier=max(self.order.barrier, await self._barrier_now()))
+        order = self.order._replace(barrier=max(self.order.barrier, await self._barrier_now()))
         started = [entry for entry in box.journal if entry["what"] == "once-started"]
         has_adopted = box.info(0).get("state") == CONFIRMED
         way = carrying_out.way_back(

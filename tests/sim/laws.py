@@ -128,7 +128,7 @@ class Observer:
         self._hear_names(record)
         reader = _READERS.get(record.kind)
         if reader is not None:
-            reader(self, dataclasses.replace(record, body=self._known(record.body)))
+            reader(self, record._replace(body=self._known(record.body)))
 
     def _hear_names(self, record: Record) -> None:
         """Which names the ledger has for one and the same machine: nobody can act on what only people know."""

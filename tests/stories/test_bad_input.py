@@ -1,6 +1,5 @@
 """Bad input: a clear message with its path and a way on, the right exit code, and nothing lost."""
 
-import dataclasses
 import json
 import shlex
 import shutil
@@ -162,7 +161,7 @@ def test_a_ledger_of_a_newer_version_is_left_alone_and_says_so(fleet):
     assert fleet.wakeline("deploy").code == 0
     remote, log = fleet.root / "remote.git", "refs/wakeline/shop/uat/log"
     last = record_from_line(json.dumps(fleet.log()[-1]), position=1)
-    newer = dataclasses.replace(last, id="new", previous=last.hash, version=99).line
+    newer = last._replace(id="new", previous=last.hash, version=99).line
     tree = fleet.git("rev-parse", f"{log}^{{tree}}", at=remote)
     who = ("-c", "user.name=x", "-c", "user.email=x@localhost")
     commit = fleet.git(*who, "commit-tree", tree, "-p", log, "-m", newer, at=remote)

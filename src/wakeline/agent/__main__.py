@@ -6,7 +6,6 @@ Exit codes: 0 the story was told to its end (its outcome is in the last event), 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import os
@@ -36,9 +35,8 @@ _REPORTS_KEPT = 50
 _TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
 
-@dataclasses.dataclass
 class _Asked:
-    """The command line."""
+    """The command line, with what holds for each word that is not there."""
 
     home: Path = DEFAULT_HOME
     verb: str = ""
@@ -72,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parsed(words: Sequence[str]) -> _Asked:
     """What is asked for. The word of every rollout, `--home H run`, does without argparse and its 7 ms."""
     if len(words) == 3 and (words[0], words[2]) == ("--home", "run"):
-        return _Asked(Path(words[1]), "run")
+        asked = _Asked()
+        asked.home, asked.verb = Path(words[1]), "run"
+        return asked
     import argparse  # noqa: PLC0415 - see above
 
     parser = argparse.ArgumentParser(prog="wakeline-agent")
@@ -272,7 +272,7 @@ def report(home: Home, order: Order, facts: Mapping[str, Any]) -> None:
 
 def _with_barrier(order: Order, barrier: Any) -> Order:
     """The order with the barrier as it stands now: an earlier machine of this rollout may have raised it."""
-    return dataclasses.replace(order, barrier=max(order.barrier, barrier)) if isinstance(barrier, int) else order
+    return order._replace(barrier=max(order.barrier, barrier)) if isinstance(barrier, int) else order
 
 
 def _stale(home: Home, fence: Any) -> str:

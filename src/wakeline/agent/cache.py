@@ -10,7 +10,6 @@ Laws that live here:
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import re
@@ -18,6 +17,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from wakeline.agent import durable
 from wakeline.agent.layout import inside, link_into
@@ -32,8 +32,7 @@ _NOT_SEARCHED = (".pyc", ".so", ".a", ".o", ".whl", ".zip", ".gz", ".png", ".jpg
 _IGNORED_NAMES = ("WAKELINE_",)
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One folder of the cache: the outputs of one run of one step."""
 
     folder: Path

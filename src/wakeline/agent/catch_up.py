@@ -181,7 +181,7 @@ def _raise_barrier(home: Home, left: _Left, barrier: int) -> _Left:
     """Law 5: the way back is judged by what the ledger says now, also in a unit that does not read it."""
     if barrier <= left.order.barrier:
         return left
-    order = dataclasses.replace(left.order, barrier=barrier)
+    order = left.order._replace(barrier=barrier)
     durable.write_json(home.order_of(order.release), order.to_json())
     return dataclasses.replace(left, order=order)
 
@@ -309,7 +309,7 @@ def _order(state: State, decision: CatchUp, record: Record | None, *, home: Home
     meant = order.machine in mine or (order.renamed_from and order.renamed_from == config.get("machine"))
     if not meant or (order.release, order.stage) != (decision.release, decision.stage):
         raise RolloutFailed(f"the order of release {decision.release} is meant for {order.machine}, not for {mine[0]}")
-    return dataclasses.replace(order, barrier=max(order.barrier, state.barrier))
+    return order._replace(barrier=max(order.barrier, state.barrier))
 
 
 def _retire(home: Home, record: Record | None, log: Log, *, ledger: Ledger, journal: Journal) -> None:

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pwd
@@ -24,6 +23,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from wakeline.core.order import Layout, Order
 from wakeline.errors import RolloutFailed
@@ -34,8 +34,7 @@ _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASS|PWD|KEY|CREDENTIAL|DSN", re.IGNORE
 _LOOKED_FOR = (".local/bin", ".cargo/bin", ".poetry/bin", ".pyenv/shims", ".volta/bin", "bin")
 
 
-@dataclasses.dataclass(frozen=True)
-class Environment:
+class Environment(NamedTuple):
     """What every step of an order sees, and the values that must not be shown."""
 
     values: Mapping[str, str]

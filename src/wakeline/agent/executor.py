@@ -10,7 +10,6 @@ Laws that live here:
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -72,7 +71,7 @@ class Executor:
         self._home = home
         self._channel = channel
         self._journal = journal
-        self._watch = Watch(home, order.machine, fence, stamp, early, channel)
+        self._watch = Watch(home, order.machine, fence=fence, stamp=stamp, early=early, runner=channel)
         self._way = privileges.present_way(without_sudo=without_sudo, app=order.app, environment=order.environment)
         self._has_pruned = False
         self._seen = services.Seen()
@@ -277,7 +276,7 @@ class Executor:
 
     def _go_back(self, bench: steps.Bench, *, was: int, problem: str, start_services: bool = True) -> Ending:
         """Back to what ran, or to the last release that was good here; never below the barrier."""
-        order = dataclasses.replace(self.order, barrier=max(self.order.barrier, self._watch.barrier()))
+        order = self.order._replace(barrier=max(self.order.barrier, self._watch.barrier()))
         way = carrying_out.way_back(
             self.order.release,
             was=was,
@@ -300,7 +299,7 @@ class Executor:
         if not start_services:
             return Ending(Outcome.FAILED, f"{problem}\nback on release {target}", was)
         folder = self.releases.folder_of(target)
-        back = dataclasses.replace(bench, folder=folder, environment=self._environment_of(target, folder))
+        back = bench._replace(folder=folder, environment=self._environment_of(target, folder))
         again = []
         for service in services.mine(self.order):
             try:
@@ -339,13 +338,13 @@ class Executor:
     def _bench(self) -> steps.Bench:
         folder = self.releases.folder
         values = environment.build(self.order, folder=folder)
-        values = dataclasses.replace(values, values=values.plus(**self._home.tools()))
+        values = values._replace(values=values.plus(**self._home.tools()))
         return steps.Bench(self.order, self._home, self._channel, self._journal, values, folder)
 
     def _environment_of(self, release: int, folder: Path) -> environment.Environment:
         """What commands see when they run in an older release: its own folder, number and commit."""
         commit = str(self.releases.info(release).get("commit", ""))
-        return environment.build(dataclasses.replace(self.order, release=release, commit=commit), folder=folder)
+        return environment.build(self.order._replace(release=release, commit=commit), folder=folder)
 
     def _was(self) -> int:
         try:

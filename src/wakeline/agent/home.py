@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wakeline.agent import durable
 from wakeline.errors import Usage
@@ -17,8 +16,7 @@ DEFAULT_HOME = Path("/var/lib/wakeline")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 
-@dataclasses.dataclass(frozen=True)
-class Home:
+class Home(NamedTuple):
     """One app's folder in one environment. Nothing in it is readable by others."""
 
     root: Path

@@ -14,7 +14,6 @@ started. The agent hands over the environment on stdin: not in argv, not on disk
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import os
@@ -22,7 +21,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wakeline.agent import child, durable, lock, wire
 from wakeline.agent.environment import Environment
@@ -35,8 +34,7 @@ _FOR_EVER_S = 10 * 365 * 86400.0
 _KEEPERS_MOST = 4  # what it hands on is cut already, and a byte that is no text has become three
 
 
-@dataclasses.dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """One claim's folder on the machine."""
 
     folder: Path

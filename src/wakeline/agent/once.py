@@ -9,7 +9,6 @@ Laws that live here:
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -157,7 +156,7 @@ def _run(bench: steps.Bench, step: Step, claim: str, inherited: tuple[int, ...])
         keeper.kept(bench.home.folder, claim),
         command=step.run,
         cwd=bench.folder,
-        environment=dataclasses.replace(bench.environment, values=bench.environment.plus(**tag)),
+        environment=bench.environment._replace(values=bench.environment.plus(**tag)),
         log=bench.home.log(bench.order.release, step.name),
         timeout_s=step.timeout_s,
         on_line=told.line,

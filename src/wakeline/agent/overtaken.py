@@ -13,7 +13,6 @@ can have written a takeover or a hold that it does not know of. In a rollout nea
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import threading
 import time
@@ -62,7 +61,6 @@ class EarlyLook:
             self._found = ledger.stamp() if ledger else ""
 
 
-@dataclasses.dataclass
 class Watch:
     """One rollout's right to go on, on one machine. `fence` 0 is a catch-up, which has just read the ledger itself.
 
@@ -70,19 +68,29 @@ class Watch:
     `runner` it is asked whether it knows a ledger that has moved since.
     """
 
-    home: Home
-    machine: str
-    fence: int = 0
-    stamp: str = ""
-    early: EarlyLook | None = None
-    runner: Channel | None = None
-    _look: threading.Thread | None = None
-    _looked_s: float = -math.inf
-    _answer: str = ""
-    _ledger: Ledger | None = None
-    _state: State | None = None
-    _heard: bool = False
-    _barrier: int = 0
+    def __init__(
+        self,
+        home: Home,
+        machine: str,
+        *,
+        fence: int = 0,
+        stamp: str = "",
+        early: EarlyLook | None = None,
+        runner: Channel | None = None,
+    ) -> None:
+        self.home = home
+        self.machine = machine
+        self.fence = fence
+        self.stamp = stamp
+        self.early = early
+        self.runner = runner
+        self._look: threading.Thread | None = None
+        self._looked_s = -math.inf
+        self._answer = ""
+        self._ledger: Ledger | None = None
+        self._state: State | None = None
+        self._heard = False
+        self._barrier = 0
 
     def begin(self) -> None:
         """Start to read beside other work; `check` waits for it. Nothing where a look of just now has brought news."""

@@ -6,11 +6,12 @@ and a retry in a row meet StartLimitBurst for real: systemd says so in a propert
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from wakeline.agent import privileges, steps
 from wakeline.core.order import Order, Service
@@ -29,11 +30,10 @@ def mine(order: Order) -> list[Service]:
     return [each for each in order.services if not each.roles or roles & set(each.roles)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """What systemd said of an order's units, and when, in seconds of the monotonic clock."""
 
-    units: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    units: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     at_s: float = 0.0
 
     def of(self, unit: str) -> Mapping[str, str] | None:

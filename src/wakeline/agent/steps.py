@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -23,8 +22,7 @@ _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
 
 
-@dataclasses.dataclass(frozen=True)
-class Bench:
+class Bench(NamedTuple):
     """What every command of one order needs: its environment, where it is told about, and where it runs."""
 
     order: Order

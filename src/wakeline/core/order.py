@@ -6,11 +6,10 @@ Times are in seconds. All values are frozen: a change is a new value.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import functools
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 ORDER_VERSION = 1
 SCRIPT = "script"  # the name of the step that is a team's own deploy script
@@ -42,8 +41,7 @@ class Layout(str, enum.Enum):
     IN_PLACE = "in-place"
 
 
-@dataclasses.dataclass(frozen=True)
-class Health:
+class Health(NamedTuple):
     """What must be true of a service before its release is confirmed. One of `http` and `run` is set.
 
     `contains` is looked for in the body, so that an old release that still answers 200 is not taken for the new one.
@@ -55,8 +53,7 @@ class Health:
     within_s: float = 30.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Service:
+class Service(NamedTuple):
     """Something that must be restarted to run a release: a systemd unit, or a command of the user's."""
 
     name: str
@@ -68,8 +65,7 @@ class Service:
     health: Health | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One command on one machine. A once-step runs once in the whole fleet and has a `verify`.
 
     `verify` exits 0 when the database has what this release needs, 10 when it lacks it; anything else cannot tell.
@@ -88,8 +84,7 @@ class Step:
     timeout_s: float = 1800.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Repository:
+class Repository(NamedTuple):
     """A further repository that is laid into the release at `path`, pinned to a commit when the release is made."""
 
     path: str
@@ -98,8 +93,7 @@ class Repository:
     commit: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """Everything that one machine must do for one release. `barrier` is the lowest release it may go back to.
 
     `on_retire` is for machines that the release has no order for any more: what they do, `keep` or `stop`.
@@ -141,22 +135,15 @@ class Order:
 
         What an agent of before does not know is left out where it says nothing: such an agent refuses unknown keys.
         """
-        return {key: value for key, value in _plain(self).items() if _LATER.get(key) != value}
+        return {key: value for key, value in plain(self).items() if _LATER.get(key) != value}
 
 
-def _plain(value: object) -> Any:
-    """What dataclasses.asdict gives, in half the time: it copies each string, which nobody can change."""
-    kind: Any = type(value)
-    if names := _names_of(kind):
-        return {name: _plain(getattr(value, name)) for name in names}
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
-
-
-@functools.cache
-def _names_of(kind: type) -> tuple[str, ...]:
-    return tuple(each.name for each in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
+def plain(value: object) -> Any:
+    """The parts of an order as JSON data, each by the names of its fields."""
+    names = getattr(value, "_fields", None)
+    if names and isinstance(value, tuple):
+        return dict(zip(names, map(plain, value)))
+    return tuple(map(plain, value)) if isinstance(value, tuple) else value
 
 
 class BadOrder(ValueError):
@@ -198,16 +185,22 @@ _Part = TypeVar("_Part", Order, Step, Service, Repository, Health)
 def _read(kind: type[_Part], data: Mapping[str, Any]) -> _Part:
     """One part of an order, every field of the type that it is declared with. Raises TypeError that names the field."""
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-    for field in dataclasses.fields(kind):
-        wanted, value = _TYPES.get(str(field.type)), fields.get(field.name, field.default)
-        if value is dataclasses.MISSING:
-            continue  # the constructor names what is missing
+    make: Any = kind
+    for name, declared in _declared(make):
+        if name not in fields:
+            continue  # it has a default, or the constructor names what is missing
+        wanted, value = _TYPES.get(declared), fields[name]
         if wanted and (not isinstance(value, wanted) or (bool not in wanted and isinstance(value, bool))):
-            raise TypeError(f"`{field.name}` should be {field.type}, found {type(value).__name__}")
-        if field.type == "tuple[str, ...]" and not (
+            raise TypeError(f"`{name}` should be {declared}, found {type(value).__name__}")
+        if declared == "tuple[str, ...]" and not (
             isinstance(value, tuple) and all(isinstance(each, str) for each in value)
         ):
-            raise TypeError(f"`{field.name}` should be a list of texts")
-    make: Any = kind
+            raise TypeError(f"`{name}` should be a list of texts")
     made: _Part = make(**fields)
     return made
+
+
+@functools.cache
+def _declared(kind: Any) -> tuple[tuple[str, str], ...]:
+    """The name of each field and the type that it is declared with, as it stands above."""
+    return tuple((name, getattr(each, "__forward_arg__", each)) for name, each in kind.__annotations__.items())

@@ -10,12 +10,11 @@ and only refused where its meaning is asked for (state.py): an old agent must fi
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 RECORD_VERSION = 1
 GENESIS = "0" * 64
@@ -32,23 +31,24 @@ class BadLog(ValueError):
         self.reason = reason
 
 
-@dataclasses.dataclass(frozen=True)
-class Draft:
-    """What a writer wants on record. It becomes a Record when its place in the log is known."""
-
+class _Wanted(NamedTuple):
     kind: str
     body: Mapping[str, Any]
 
-    def __post_init__(self) -> None:
-        taken = RESERVED & set(self.body)
-        if taken:
+
+class Draft(_Wanted):
+    """What a writer wants on record. It becomes a Record when its place in the log is known."""
+
+    __slots__ = ()
+
+    def __new__(cls, kind: str, body: Mapping[str, Any]) -> Draft:
+        """Raises ValueError for a body that has what stands in the head of a record."""
+        if taken := RESERVED & set(body):
             raise ValueError(f"a record's body may not have {', '.join(sorted(taken))}")
+        return super().__new__(cls, kind, body)
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """One line of the log. `at` is an ISO 8601 time that only people read; `by` is who wrote it."""
-
+class _Line(NamedTuple):
     id: str
     previous: str
     kind: str
@@ -56,6 +56,10 @@ class Record:
     by: str
     body: Mapping[str, Any]
     version: int = RECORD_VERSION
+
+
+class Record(_Line):
+    """One line of the log. `at` is an ISO 8601 time that only people read; `by` is who wrote it."""
 
     def to_json(self) -> dict[str, Any]:
         """The record as one flat JSON object, as it stands in the log."""

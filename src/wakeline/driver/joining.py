@@ -84,7 +84,7 @@ def _order(project: Project, state: State, machine: Machine, number: int) -> Ord
         rollback=bool(release.rollback_to),
         barrier=state.barrier,
     )
-    return dataclasses.replace(orders[machine.name], lead=False)
+    return orders[machine.name]._replace(lead=False)
 
 
 async def _catch_up(project: Project, joined: Joined) -> Joined:

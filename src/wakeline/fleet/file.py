@@ -75,7 +75,7 @@ class FleetFile:
             roles=machine.roles,
             steps=tuple(step for step in self._steps(machine) if step.once or _for(step.roles, mine)),
             services=tuple(service for service in self.services if _for(service.roles, mine)),
-            repositories=tuple(dataclasses.replace(each, commit=pins.get(each.path, "")) for each in self.repositories),
+            repositories=tuple(each._replace(commit=pins.get(each.path, "")) for each in self.repositories),
             env_file=self.deploy.env_file,
             search_path=self.deploy.search_path,
             barrier=barrier,
@@ -113,7 +113,8 @@ class Deploy:
 
 def to_json(file: FleetFile) -> dict[str, Any]:
     """The file as plain JSON data; `from_json` reads it back as an equal value."""
-    return dict(dataclasses.asdict(file))
+    parts = {name: order.plain(getattr(file, name)) for name in ("steps", "services", "repositories")}
+    return {**dataclasses.asdict(file), **parts}
 
 
 def from_json(data: Mapping[str, Any]) -> FleetFile:

@@ -1,7 +1,6 @@
 """One contract for every store of the ledger, and what only git can do to us."""
 
 import concurrent.futures
-import dataclasses
 import hashlib
 import itertools
 import os
@@ -246,7 +245,7 @@ def _rewrite(remote: Path, message: str) -> None:
 
 
 def test_a_record_of_a_newer_version_is_handed_on_as_it_is(on_git, remote):
-    newer = dataclasses.replace(records("a")[0], version=2)
+    newer = records("a")[0]._replace(version=2)
     _rewrite(remote, newer.line)
     assert on_git.read().records == (newer,)
 
