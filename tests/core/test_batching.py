@@ -3,7 +3,7 @@
 import pytest
 
 from core.fleets import asleep, awake, failed, ok, rollout, stage, take
-from wakeline.core.batching import may_wait
+from wakeline.core.batching import LONGEST_S, MOMENT_S, waits_s
 from wakeline.core.commands import Prepare
 from wakeline.core.events import Event, Finished, OnceVerified, OnceWanted, StopAsked
 from wakeline.core.order import Outcome
@@ -32,15 +32,34 @@ CASES = [
 def test_what_may_wait(before: tuple[Event, ...], now: tuple[Event, ...], waits: bool):
     walk, _ = take(rollout(TWO, THIRD, lead="a"), *before)
     walk, commands = take(walk, *now)
-    assert may_wait(walk, [each for each in commands if not isinstance(each, Prepare)]) is waits
+    wanted = [each for each in commands if not isinstance(each, Prepare)]
+    assert waits_s(walk, wanted, waited_s=0.0) == (MOMENT_S if waits else 0.0)
 
 
 def test_a_machine_that_passed_never_keeps_the_next_one_waiting_for_its_turn():
     walk, _ = take(rollout(TWO, THIRD, lead="a", at_once={"first": 1}), *BOTH_RUN)
     walk, commands = take(walk, ok("a"))
-    assert may_wait(walk, commands) is False
+    assert waits_s(walk, commands, waited_s=0.0) == 0.0
 
 
 def test_nothing_to_record_waits_for_nothing():
     walk, _ = take(rollout(TWO, THIRD, lead="a"), *BOTH_RUN)
-    assert may_wait(walk, []) is False
+    assert waits_s(walk, [], waited_s=0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "order_s", "passed_s"),
+    [
+        (0.0, MOMENT_S, MOMENT_S),
+        (MOMENT_S, 0.0, MOMENT_S),
+        (LONGEST_S - MOMENT_S / 4, 0.0, MOMENT_S / 4),
+        (LONGEST_S + 1.0, 0.0, 0.0),
+    ],
+)
+def test_an_order_waits_a_moment_in_all_and_a_machine_that_passed_a_moment_after_each(waited_s, order_s, passed_s):
+    walk, commands = take(rollout(TWO, THIRD, lead="a"), awake("a"))
+    orders = [each for each in commands if not isinstance(each, Prepare)]
+    assert waits_s(walk, orders, waited_s=waited_s) == pytest.approx(order_s)
+    walk, _ = take(walk, awake("b"))
+    walk, commands = take(walk, ok("a"))
+    assert waits_s(walk, commands, waited_s=waited_s) == pytest.approx(passed_s)

@@ -6,10 +6,9 @@ import asyncio
 import time
 
 from core.fleets import awake, failed, ok, stage
-from wakeline.core import rollout
+from wakeline.core import batching, rollout
 from wakeline.core.commands import Send, Write
 from wakeline.core.events import Event
-from wakeline.driver import walking
 from wakeline.driver.walking import Party, Walk
 from wakeline.edges.agent_file import AgentFile
 
@@ -41,14 +40,15 @@ def heard(*events: Event, later: tuple[Event, ...] = (), running: tuple[str, ...
 
 
 def test_who_answers_a_moment_later_is_in_the_same_push(monkeypatch):
-    monkeypatch.setattr(walking, "_TOGETHER_S", LONG_S)
+    monkeypatch.setattr(batching, "MOMENT_S", LONG_S)
     words, seconds = heard(awake("a"), later=(awake("b"),))
     assert words == ["sent", "to a", "sent", "to b"]
     assert seconds < LONG_S / 2, "and nobody waits when all are there"
 
 
 def test_who_ends_a_moment_later_is_in_the_same_push(monkeypatch):
-    monkeypatch.setattr(walking, "_TOGETHER_S", LONG_S)
+    monkeypatch.setattr(batching, "MOMENT_S", LONG_S)
+    monkeypatch.setattr(batching, "LONGEST_S", LONG_S)
     words, seconds = heard(ok("a"), later=(ok("b"),), running=("a", "b"))
     assert words[:2] == ["outcome", "outcome"]
     assert words[-1] == "release-ended"
@@ -56,14 +56,14 @@ def test_who_ends_a_moment_later_is_in_the_same_push(monkeypatch):
 
 
 def test_nobody_else_is_waited_for_longer_than_a_moment(monkeypatch):
-    monkeypatch.setattr(walking, "_TOGETHER_S", 0.02)
+    monkeypatch.setattr(batching, "MOMENT_S", 0.02)
     words, seconds = heard(awake("a"))
     assert words == ["sent", "to a"]
     assert seconds < LONG_S / 2
 
 
 def test_a_failure_is_put_on_record_at_once(monkeypatch):
-    monkeypatch.setattr(walking, "_TOGETHER_S", LONG_S)
+    monkeypatch.setattr(batching, "MOMENT_S", LONG_S)
     words, seconds = heard(failed("a"), running=("a", "b"))
     assert words == ["outcome"]
     assert seconds < LONG_S / 2

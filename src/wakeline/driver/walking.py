@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import math
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -41,7 +40,6 @@ _KNOCK_AGAIN_S = 1.0
 _CLOSE_S, _CLOSE_WHEN_STOPPED_S = 6.0, 1.0
 _SILENCE_MARGIN_S = 300.0
 _ORDER_MARGIN_S = 3600.0
-_TOGETHER_S = 0.1
 _WAITS_S = 40.0  # an agent that was started early ends by itself when no order comes within a minute
 EVENTS_MAX = 20_000  # without lines of output; an order of a hundred steps says a few hundred things
 _CAUSE_MAX = 4000
@@ -191,8 +189,9 @@ class Walk:
         says that nobody waits for it. To prepare needs no more than the release on record, and is begun at once.
         """
         commands: list[Command] = []
-        clock, ends_s = asyncio.get_running_loop().time, math.inf
+        clock = asyncio.get_running_loop().time
         event: Event | None = await self._events.get()
+        first_s = clock()
         while event is not None:
             if self._bug is not None:
                 raise self._bug
@@ -204,8 +203,7 @@ class Walk:
                     self._kept_for(command.machine, self._prepare(command, self._agents.get(command.machine)))
                 else:
                     commands.append(command)
-            ends_s = min(ends_s, clock() + _TOGETHER_S)
-            waits_s = ends_s - clock() if batching.may_wait(self.rollout, commands) else 0.0
+            waits_s = batching.waits_s(self.rollout, commands, waited_s=clock() - first_s)
             event = await self._event_within(waits_s)
         return commands
 
